@@ -1,0 +1,182 @@
+"""Providers: created, changed and removed by administrators. Credentials go in sealed and never come out here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from whago.domain.models import Provider, ProviderPrice, Proxy
+from whago.domain.models.assigning import ASSIGNING, chips_on
+from whago.domain.models.auditing import audit
+from whago.domain.models.moving import move_or_wait
+from whago.domain.rules.dialect import UnknownPlaceholder, check_template
+from whago.errors import InvalidInput, WhagoError
+from whago.kit.crypto import Vault
+from whago.kit.db import locked, signal, transaction
+from whago.kit.ids import new_id
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderFields:
+    """A whole provider, with what its preset knows already filled in. ``credentials`` None keeps the stored ones.
+
+    ``cost_per_gb`` is money of ``currency`` per ``bytes_per_gb`` bytes. Lower ``priority`` is asked first.
+    """
+
+    name: str
+    provider_type: str
+    preset: str
+    protocol: str
+    host: str | None
+    port: int | None
+    username_template: str
+    password_template: str
+    country: str | None
+    region: str | None
+    cost_per_gb: Decimal
+    currency: str
+    bytes_per_gb: int
+    priority: int
+    is_active: bool
+    lifetime_min: int
+    ip_check_url: str | None
+    credentials: dict[str, str] | None = field(default=None, repr=False)
+    is_demo: bool = False
+
+
+PRICE_FIELDS = ("cost_per_gb", "bytes_per_gb", "currency")
+
+
+def create_provider(actor_id: UUID | None, wanted: ProviderFields, *, vault: Vault, now: datetime) -> UUID:
+    """Raises WhagoError: name_taken, unknown_placeholder; InvalidInput."""
+    _check(wanted)
+    with transaction() as db:
+        provider = Provider(id=new_id(), created_at=now, updated_at=now, **_columns(wanted))
+        provider.credentials = vault.seal(wanted.credentials or {})
+        _flush_named(db, provider)
+        _new_price(db, provider, now)
+        audit(db, actor_id, "provider.create", "provider", provider.id, now, name=provider.name)
+        signal(db, "provider", provider.id)
+        return provider.id
+
+
+def update_provider(
+    actor_id: UUID | None, provider_id: UUID, wanted: ProviderFields, *, vault: Vault, now: datetime
+) -> None:
+    """Replaces everything but omitted credentials. A new price counts from this moment on.
+
+    Raises WhagoError: not_found, name_taken, unknown_placeholder; InvalidInput.
+    """
+    _check(wanted)
+    with transaction() as db:
+        provider = _locked(db, provider_id)
+        changed = [name for name, value in _columns(wanted).items() if getattr(provider, name) != value]
+        for name in changed:
+            setattr(provider, name, getattr(wanted, name))
+        if wanted.credentials:
+            known = vault.open(provider.credentials)
+            provider.credentials = vault.seal(known | wanted.credentials)
+            changed.append("credentials")
+        provider.updated_at = now
+        _flush_named(db, provider)
+        if any(name in changed for name in PRICE_FIELDS):
+            _new_price(db, provider, now)
+        audit(db, actor_id, "provider.update", "provider", provider_id, now, changed=changed)
+        signal(db, "provider", provider_id)
+
+
+def delete_provider(actor_id: UUID | None, provider_id: UUID, *, force: bool, now: datetime) -> int:
+    """Removes a provider and its proxies; with ``force`` its chips move to other providers first (or wait for one).
+
+    Returns how many chips were moved. Raises WhagoError: not_found, provider_in_use (details name the chips).
+    """
+    with transaction() as db:
+        locked(db, ASSIGNING)
+        provider = _locked(db, provider_id)
+        chips = chips_on(db, provider_id=provider_id)
+        if chips and not force:
+            raise WhagoError("provider_in_use", count=len(chips), chips=[_named(chip) for chip in chips[:50]])
+        provider.is_active, provider.deleted_at, provider.updated_at = False, now, now
+        for proxy in db.scalars(_living_proxies(provider_id)):
+            proxy.is_active, proxy.deleted_at, proxy.updated_at = False, now, now
+        db.flush()
+        for chip in chips:
+            move_or_wait(db, chip, reason="provider_deleted", now=now)
+        audit(db, actor_id, "provider.delete", "provider", provider_id, now, name=provider.name, moved=len(chips))
+        signal(db, "provider", provider_id)
+        return len(chips)
+
+
+def reseal_credentials(*, vault: Vault) -> int:
+    """Encrypts every stored credential under the newest key; returns how many rows were read. Repeatable."""
+    with transaction() as db:
+        providers = db.scalars(select(Provider).order_by(Provider.id).with_for_update()).all()
+        proxies = db.scalars(select(Proxy).order_by(Proxy.id).with_for_update()).all()
+        for provider in providers:
+            provider.credentials = vault.reseal(provider.credentials) if provider.credentials else {}
+        for proxy in proxies:
+            proxy.credentials = vault.reseal(proxy.credentials) if proxy.credentials else {}
+        return len(providers) + len(proxies)
+
+
+def _columns(wanted: ProviderFields) -> dict[str, Any]:
+    return {f.name: getattr(wanted, f.name) for f in fields(wanted) if f.name != "credentials"}
+
+
+def _check(wanted: ProviderFields) -> None:
+    for name in ("username_template", "password_template"):
+        try:
+            check_template(getattr(wanted, name))
+        except UnknownPlaceholder as error:
+            raise WhagoError("unknown_placeholder", placeholder=error.args[0], field=name) from error
+        except ValueError as error:
+            raise InvalidInput(**{name: "The braces of the template do not match."}) from error
+
+
+def _locked(db: Session, provider_id: UUID) -> Provider:
+    provider = db.scalars(
+        select(Provider).where(Provider.id == provider_id, Provider.deleted_at.is_(None)).with_for_update()
+    ).one_or_none()
+    if provider is None:
+        raise WhagoError("not_found")
+    return provider
+
+
+def _living_proxies(provider_id: UUID) -> Select[Proxy]:
+    """Locked in the order in which usage reports lock them."""
+    living = select(Proxy).where(Proxy.provider_id == provider_id, Proxy.deleted_at.is_(None))
+    return living.order_by(Proxy.id).with_for_update()
+
+
+def _flush_named(db: Session, provider: Provider) -> None:
+    try:
+        with db.begin_nested():
+            db.add(provider)
+    except IntegrityError as error:
+        if "uq_proxy_providers_name" not in str(error.orig):
+            raise
+        raise WhagoError("name_taken") from error
+
+
+def _new_price(db: Session, provider: Provider, now: datetime) -> None:
+    price = ProviderPrice(
+        provider_id=provider.id,
+        cost_per_gb=provider.cost_per_gb,
+        bytes_per_gb=provider.bytes_per_gb,
+        currency=provider.currency,
+        effective_from=now,
+    )
+    db.add(price)
+    db.flush()
+    provider.current_price_id = price.id
+
+
+def _named(chip: Any) -> dict[str, str]:
+    return {"id": str(chip.id), "alias": chip.alias}

@@ -1,0 +1,177 @@
+"""The control plane behind PostgreSQL: domain actions, called off the gateway's loop, and LISTEN for changes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from datetime import date, timedelta
+from operator import attrgetter
+from typing import TypeVar
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import psycopg
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from whago.domain.actions.gateways import register_boot
+from whago.domain.actions.lease_quota import Leased, lease_quota
+from whago.domain.actions.record_usage import MeteredUsage, record_usage
+from whago.domain.queries.passes import chip_at_gate
+from whago.domain.rules.lease import GATEWAY_VALID_S, RECALL_RETRY_S, SERVER_VALID_S, Give, Recall, Spent
+from whago.errors import WhagoError
+from whago.gateway.control import (
+    Change,
+    ChipPass,
+    ControlUnavailable,
+    Exhausted,
+    Grant,
+    LeaseAnswer,
+    Refused,
+    Report,
+    TunnelUsage,
+    Upstream,
+    Wait,
+)
+from whago.kit import clock
+from whago.kit.crypto import Vault
+from whago.kit.db import CHANNEL, driver_url
+
+log = structlog.get_logger()
+
+ANSWER_S = 8.0  # longer than a slow commit, shorter than a client's patience
+LISTEN_RETRY_S = 1.0  # the database restarts within seconds; a change must not be missed for longer than that
+LISTEN_IDLE_S = 5.0  # a silent connection is tried this often, so that a dead one is noticed
+GATE_THREADS = 4  # authorise: bursts after a restart
+LEDGER_THREADS = 4  # leases beside a report that takes its time
+KINDS = ("chip", "user", "proxy", "provider", "quota")
+
+_figures = attrgetter(*(field.name for field in fields(MeteredUsage)))  # both classes have these fields, in this order
+
+T = TypeVar("T")
+
+
+class PostgresControl:
+    """Implements ``gateway.control.Control`` for one boot. ``kit.db.connect`` must have been called."""
+
+    def __init__(self, boot_id: UUID, *, database_url: str, vault: Vault, tz: ZoneInfo) -> None:
+        self.boot_id = boot_id
+        self._listen_url = driver_url(database_url)
+        self._vault = vault
+        self._tz = tz
+        self._gate = ThreadPoolExecutor(GATE_THREADS, "gate")
+        self._ledger = ThreadPoolExecutor(LEDGER_THREADS, "ledger")
+
+    async def register(self, *, host: str, pid: int, port: int) -> None:
+        await self._call(
+            self._ledger, lambda: register_boot(self.boot_id, host=host, pid=pid, port=port, now=clock.now())
+        )
+
+    async def authorise(self, chip_id: UUID) -> ChipPass | Refused:
+        found = await self._call(self._gate, lambda: chip_at_gate(chip_id, self._vault))
+        if found is None:
+            return Refused("bad_credential")
+        way = found.exit
+        if way is None:
+            return Refused(found.reason or "no_healthy_proxy", found.token_hash)
+        return ChipPass(
+            chip_id=chip_id,
+            user_id=way.user_id,
+            assignment_id=way.assignment_id,
+            proxy_id=way.proxy_id,
+            provider_id=way.provider_id,
+            price_id=way.price_id,
+            credential_hash=found.token_hash,
+            upstream=Upstream(way.protocol, way.host, way.port, way.login.username, way.login.password),
+        )
+
+    async def lease(self, user_id: UUID, month: date, want_bytes: int) -> LeaseAnswer:
+        def ask() -> Leased:
+            return lease_quota(self.boot_id, user_id, month, want=want_bytes, now=clock.now())
+
+        return _answer(await self._call(self._ledger, ask))
+
+    async def report(self, report: Report) -> None:
+        await self._record(self.boot_id, report.usages, report)
+
+    async def settle(self, boot_id: UUID, usages: Sequence[TunnelUsage]) -> None:
+        await self._record(boot_id, usages, None)
+
+    async def changes(self) -> AsyncIterator[Change]:
+        while True:
+            try:
+                connection = await psycopg.AsyncConnection.connect(
+                    self._listen_url, autocommit=True, connect_timeout=int(ANSWER_S)
+                )
+                async with connection:
+                    await connection.execute(f"LISTEN {CHANNEL}")
+                    yield Change("resync")
+                    while True:
+                        async for notice in connection.notifies(timeout=LISTEN_IDLE_S):
+                            change = _change(notice.payload)
+                            if change is not None:
+                                yield change
+                        await asyncio.wait_for(connection.execute("SELECT 1"), ANSWER_S)
+            except (OSError, psycopg.Error, TimeoutError) as error:
+                log.warning("control.listen_lost", error=type(error).__name__)
+                await asyncio.sleep(LISTEN_RETRY_S)
+
+    def close(self) -> None:
+        """Ends the threads; call it after the last answer."""
+        self._gate.shutdown(wait=False, cancel_futures=True)
+        self._ledger.shutdown(wait=False, cancel_futures=True)
+
+    async def _record(self, boot_id: UUID, usages: Sequence[TunnelUsage], report: Report | None) -> None:
+        now = clock.now()
+        metered = [MeteredUsage(*_figures(usage)) for usage in usages]
+        await self._call(
+            self._ledger,
+            lambda: record_usage(
+                boot_id,
+                metered,
+                now=now,
+                tz=self._tz,
+                release=report.release if report else (),
+                lease_expires_at=now + timedelta(seconds=SERVER_VALID_S),
+                open_tunnels=report.open_tunnels if report else None,
+                is_last=report is None,
+            ),
+        )
+
+    async def _call(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(pool, work), ANSWER_S)
+        except (TimeoutError, PoolTimeoutError) as error:
+            raise ControlUnavailable("the database did not answer in time") from error
+        except WhagoError as error:
+            raise ControlUnavailable(error.code) from error
+        except SQLAlchemyError as error:
+            log.error("control.failed", error=str(error.__cause__ or error))
+            raise ControlUnavailable("the database refused") from error
+
+
+def _answer(leased: Leased) -> LeaseAnswer:
+    match leased.decision:
+        case Give(admits=admits):
+            return Grant(leased.granted_bytes, admits, GATEWAY_VALID_S)
+        case Recall():
+            return Wait(RECALL_RETRY_S)
+        case Spent():
+            return Exhausted()
+        case unmetered:
+            return Grant(None, unmetered.admits, GATEWAY_VALID_S)
+
+
+def _change(payload: str) -> Change | None:
+    try:
+        told = json.loads(payload)
+        if told["kind"] not in KINDS:
+            return None
+        return Change(told["kind"], UUID(told["id"]) if told["id"] else None)
+    except (ValueError, KeyError, TypeError):
+        log.warning("control.strange_notice")
+        return None

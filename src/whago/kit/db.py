@@ -1,0 +1,105 @@
+"""The database: one engine per process, transactions, and signals between processes.
+
+Transactions live in domain actions: ``with transaction() as db:``; returned means committed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from whago.errors import WhagoError
+
+CHANNEL = "whago"  # LISTEN / NOTIFY channel that gateways follow
+POOL_SIZE = 10  # per process; five processes stay far below the embedded server's limit
+POOL_OVERFLOW = 20
+CONNECT_TIMEOUT_S = 5
+STATEMENT_TIMEOUT_MS = 30_000  # a runaway query must not hold a worker for ever
+LOCK_TIMEOUT_MS = 10_000  # a caller gets an answer rather than a hang
+RETRYABLE = {"40001", "40P01"}  # serialization failure, deadlock
+
+_sessions: sessionmaker[Session] | None = None
+_engine: Engine | None = None
+
+
+def connect(url: str, *, pool_size: int = POOL_SIZE) -> Engine:
+    """Binds this process to a database. ``url`` is ``postgresql+psycopg://…`` (``postgresql://`` is understood)."""
+    global _sessions, _engine
+    _engine = create_engine(
+        normalise(url),
+        pool_size=pool_size,
+        max_overflow=POOL_OVERFLOW,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "options": f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}",
+        },
+    )
+    _sessions = sessionmaker(_engine, expire_on_commit=False)
+    return _engine
+
+
+def normalise(url: str) -> str:
+    """The same URL with the driver that we use."""
+    for prefix in ("postgres://", "postgresql://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg://" + url.removeprefix(prefix)
+    return url
+
+
+def driver_url(url: str) -> str:
+    """The same URL for psycopg itself."""
+    return normalise(url).replace("postgresql+psycopg://", "postgresql://", 1)
+
+
+def engine() -> Engine:
+    """The engine of this process. Raises RuntimeError before ``connect``."""
+    if _engine is None:
+        raise RuntimeError("kit.db.connect() was not called in this process")
+    return _engine
+
+
+@contextmanager
+def transaction() -> Iterator[Session]:
+    """One transaction: committed when the block returns, rolled back when it raises.
+
+    Raises WhagoError("unavailable") when the database cannot be reached, WhagoError("conflict") on a lost race.
+    """
+    if _sessions is None:
+        raise RuntimeError("kit.db.connect() was not called in this process")
+    try:
+        with _sessions.begin() as db:
+            yield db
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) in RETRYABLE:
+            raise WhagoError("conflict") from error
+        if error.connection_invalidated or (
+            isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) is None
+        ):
+            raise WhagoError("unavailable", part="database") from error
+        raise
+
+
+@contextmanager
+def reading() -> Iterator[Session]:
+    """A read-only transaction with one snapshot, for queries."""
+    with transaction() as db:
+        db.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+        yield db
+
+
+def signal(db: Session, kind: str, ident: UUID | None = None) -> None:
+    """Tells every gateway, when this transaction commits, that what it cached about ``ident`` is no longer true."""
+    payload = json.dumps({"kind": kind, "id": str(ident) if ident else None})
+    db.execute(text("SELECT pg_notify(:channel, :payload)"), {"channel": CHANNEL, "payload": payload})
+
+
+def locked(db: Session, key: str) -> None:
+    """Holds a named lock until the transaction ends."""
+    db.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": key})

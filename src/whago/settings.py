@@ -1,0 +1,118 @@
+"""Every setting of the product: typed, from ``WHAGO_…`` variables, refused by name when unknown or bad."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from whago.errors import SettingsError
+
+PREFIX = "WHAGO_"
+SECRET_MIN_CHARS = 32
+
+
+class Settings(BaseModel):
+    """One field per variable: ``database_url`` is ``WHAGO_DATABASE_URL``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    database_url: str | None = None
+    broker_url: str | None = None
+    secret_key: SecretStr | None = None
+    secret_key_previous: tuple[SecretStr, ...] = ()  # still able to decrypt while keys are rotated
+    data_dir: Path | None = None
+
+    admin_email: str | None = None
+    admin_password: SecretStr | None = None
+
+    billing_tz: str = "America/Sao_Paulo"
+    egress_hosts: tuple[str, ...] = ()
+    egress_ports: tuple[int, ...] = ()
+    allow_private_upstreams: bool = False
+
+    smtp_url: SecretStr | None = None
+    public_url: str | None = None
+    cookie_secure: bool | None = None  # None: follows the scheme of public_url
+    trusted_proxies: str = "127.0.0.1"
+
+    gateway_public_host: str | None = None  # host[:port] that chips dial
+    gateway_port: int = Field(default=3128, ge=1, le=65535)
+
+    bridge_url: str | None = None
+    bridge_secret: SecretStr | None = None
+    backend_url: str = "http://127.0.0.1:8000"  # where the bridge sends its events
+
+    simulator_admin_url: str | None = None
+    log_format: Literal["json", "console"] = "console"
+
+    @field_validator("egress_hosts", "egress_ports", "secret_key_previous", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("billing_tz")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError("is not a time zone of the IANA database, such as America/Sao_Paulo") from error
+        return value
+
+    @field_validator("egress_ports")
+    @classmethod
+    def _ports(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(not 1 <= port <= 65535 for port in value):
+            raise ValueError("holds a port outside 1 to 65535")
+        return value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < SECRET_MIN_CHARS:
+            raise ValueError(f"needs at least {SECRET_MIN_CHARS} characters")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgres(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
+            raise ValueError("must be a PostgreSQL URL: postgresql://user:password@host/name")
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _redis(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("redis://", "rediss://")):
+            raise ValueError("must be a Redis or Valkey URL: redis://:password@host:6379/0")
+        return value
+
+    @property
+    def tz(self) -> ZoneInfo:
+        return ZoneInfo(self.billing_tz)
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the environment. Raises SettingsError with a sentence that names the variable."""
+    source = os.environ if environ is None else environ
+    given = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in source.items()
+        if name.startswith(PREFIX) and value != ""
+    }
+    unknown = sorted(set(given) - set(Settings.model_fields))
+    if unknown:
+        raise SettingsError(f"Unknown setting {PREFIX}{unknown[0].upper()}: see .env.example for the ones that exist.")
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}.") from None

@@ -1,0 +1,200 @@
+"""Usage reports: idempotent, exact, under racing writers."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import threading
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import func, select
+
+from tests.factories import NOW, TZ, make_chip, make_plan, make_ready_pool, make_user
+from whago.domain.actions.gateways import register_boot
+from whago.domain.actions.lease_quota import lease_quota
+from whago.domain.actions.record_usage import MeteredUsage, record_usage
+from whago.domain.models import (
+    Assignment,
+    ChipUsageMonth,
+    Notification,
+    Provider,
+    ProviderPrice,
+    Proxy,
+    QuotaLease,
+    UsageHour,
+    UsageLog,
+    User,
+    UserProxyCost,
+)
+from whago.domain.rules.lease import Give
+from whago.domain.rules.months import billing_month, usage_hour
+from whago.kit.db import transaction
+from whago.kit.ids import new_id
+
+pytestmark = pytest.mark.usefixtures("database")
+MONTH = billing_month(NOW, TZ)
+
+
+def a_usage(user: User, **fields: object) -> MeteredUsage:
+    """One tunnel of a new chip of the user; the pool must stand."""
+    created = make_chip(user)
+    with transaction() as db:
+        assignment = db.scalars(select(Assignment).where(Assignment.chip_id == created.chip_id)).one()
+        price_id = db.scalars(select(Provider.current_price_id).where(Provider.id == assignment.provider_id)).one()
+    usage = MeteredUsage(
+        tunnel_id=1,
+        user_id=user.id,
+        chip_id=created.chip_id,
+        proxy_id=assignment.proxy_id,
+        assignment_id=assignment.id,
+        price_id=price_id or 0,
+        hour=usage_hour(NOW, TZ),
+        bytes_up=100,
+        bytes_down=1000,
+        overhead=50,
+        started_at=NOW,
+        last_at=NOW,
+    )
+    return dataclasses.replace(usage, **fields)
+
+
+def a_boot() -> object:
+    boot_id = new_id()
+    register_boot(boot_id, host="test", pid=1, port=1, now=NOW)
+    return boot_id
+
+
+def month_of(user: User) -> UserProxyCost:
+    with transaction() as db:
+        return db.scalars(select(UserProxyCost).where(UserProxyCost.user_id == user.id)).one()
+
+
+def kinds_told(user: User) -> list[str]:
+    with transaction() as db:
+        return sorted(db.scalars(select(Notification.kind).where(Notification.user_id == user.id)))
+
+
+def test_a_replay_changes_nothing() -> None:
+    make_ready_pool()
+    user, boot = make_user("business"), a_boot()
+    usage = a_usage(user)
+    assert record_usage(boot, [usage], now=NOW, tz=TZ) == 1150
+    assert record_usage(boot, [usage], now=NOW, tz=TZ) == 0
+    assert month_of(user).total_bytes == 1150
+
+
+def test_an_older_report_that_comes_late_takes_nothing_back() -> None:
+    make_ready_pool()
+    user, boot = make_user("business"), a_boot()
+    usage = a_usage(user)
+    record_usage(boot, [dataclasses.replace(usage, bytes_down=5000)], now=NOW, tz=TZ)
+    assert record_usage(boot, [usage], now=NOW, tz=TZ) == 0
+    assert month_of(user).total_bytes == 5150
+
+
+def test_cost_is_bytes_times_price_exactly() -> None:
+    make_ready_pool()
+    user, boot = make_user("enterprise"), a_boot()
+    usage = a_usage(user)
+    for down in range(1, 2000, 7):
+        record_usage(boot, [dataclasses.replace(usage, bytes_down=down)], now=NOW, tz=TZ)
+    row = month_of(user)
+    assert row.total_cost == Decimal(row.total_bytes) * 25 / 10**9
+
+
+def test_usage_before_a_price_change_keeps_its_price() -> None:
+    provider, _proxy = make_ready_pool()
+    user, boot = make_user("enterprise"), a_boot()
+    usage = a_usage(user)
+    record_usage(boot, [usage], now=NOW, tz=TZ)
+    with transaction() as db:
+        dearer = ProviderPrice(
+            provider_id=provider.id, cost_per_gb=Decimal(40), bytes_per_gb=2**30, currency="BRL", effective_from=NOW
+        )
+        db.add(dearer)
+        db.flush()
+        price_id = dearer.id
+    record_usage(boot, [usage, dataclasses.replace(usage, price_id=price_id)], now=NOW, tz=TZ)
+    old, new = Decimal(1150) * 25 / 10**9, (Decimal(1150) * 40 / 2**30).quantize(Decimal("1E-15"))
+    assert month_of(user).total_cost == old + new
+
+
+def test_every_aggregate_equals_the_ledger_after_racing_reports() -> None:
+    make_ready_pool()
+    users = [make_user("enterprise") for _ in range(3)]
+    usages = [a_usage(user, tunnel_id=number) for number, user in enumerate(users)]
+    boots = [a_boot() for _ in range(4)]
+    errors: list[BaseException] = []
+
+    def report(boot: object, seed: int) -> None:
+        picker = random.Random(seed)
+        try:
+            for step in range(15):
+                batch = [dataclasses.replace(usage, bytes_up=step * 10 + usage.tunnel_id) for usage in usages]
+                picker.shuffle(batch)
+                record_usage(boot, batch, now=NOW, tz=TZ)
+        except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=report, args=(boot, seed)) for seed, boot in enumerate(boots * 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    with transaction() as db:
+        ledger, cost = db.execute(select(func.sum(UsageLog.bytes_transferred), func.sum(UsageLog.cost))).one()
+        for model in (UserProxyCost, ChipUsageMonth, UsageHour):
+            assert db.execute(select(func.sum(model.total_bytes), func.sum(model.total_cost))).one() == (ledger, cost)
+        assert db.scalar(select(func.sum(Proxy.total_bytes_used))) == ledger
+
+
+def test_each_threshold_is_told_once_a_month() -> None:
+    make_ready_pool()
+    user, boot = make_user(make_plan(proxy_gb_limit=Decimal("0.001"))), a_boot()
+    usage = a_usage(user, bytes_up=0, overhead=0)
+    told = []
+    for down in (799_999, 800_000, 900_000, 1_000_000, 1_000_000, 1_200_000):
+        record_usage(boot, [dataclasses.replace(usage, bytes_down=down)], now=NOW, tz=TZ)
+        told.append(kinds_told(user))
+    assert told[0] == []
+    assert told[1] == told[2] == ["quota_warning"]
+    assert told[3] == told[-1] == ["quota_exhausted", "quota_warning"]
+
+
+def test_a_report_after_months_end_lands_in_its_own_month() -> None:
+    make_ready_pool()
+    user, boot = make_user("enterprise"), a_boot()
+    late_hour = datetime(2026, 12, 1, 2, 0, tzinfo=UTC)  # 23:00 of November 30 in São Paulo
+    usage = a_usage(user, hour=late_hour)
+    record_usage(boot, [usage], now=late_hour + timedelta(hours=9), tz=TZ)
+    record_usage(boot, [dataclasses.replace(usage, hour=late_hour + timedelta(hours=1))], now=late_hour, tz=TZ)
+    with transaction() as db:
+        months = db.scalars(select(UserProxyCost.month_year).order_by(UserProxyCost.month_year)).all()
+    assert [month.month for month in months] == [11, 12]
+
+
+def test_reported_bytes_leave_the_lease_and_the_rest_comes_back_on_release() -> None:
+    make_ready_pool()
+    user, boot = make_user("business"), a_boot()
+    usage = a_usage(user)
+    leased = lease_quota(boot, user.id, MONTH, want=100_000, now=NOW)
+    assert isinstance(leased.decision, Give)
+    record_usage(boot, [usage], now=NOW, tz=TZ)
+    assert month_of(user).leased_bytes == leased.granted_bytes - 1150
+    record_usage(boot, [usage], now=NOW, tz=TZ, release=[(user.id, MONTH)])
+    assert (month_of(user).leased_bytes, month_of(user).total_bytes) == (0, 1150)
+
+
+def test_a_settled_boot_gives_everything_back_and_gets_no_more() -> None:
+    make_ready_pool()
+    user, boot = make_user("business"), a_boot()
+    usage = a_usage(user)
+    lease_quota(boot, user.id, MONTH, want=100_000, now=NOW)
+    for _ in range(2):
+        record_usage(boot, [usage], now=NOW, tz=TZ, is_last=True)
+        assert (month_of(user).leased_bytes, month_of(user).total_bytes) == (0, 1150)
+    with transaction() as db:
+        assert db.scalars(select(QuotaLease.state)).all() == ["released"]

@@ -1,0 +1,84 @@
+"""Shared parts of the tests: one real PostgreSQL for the whole run, emptied before every test that uses it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy import text
+
+from whago.kit import db
+from whago.kit.crypto import Vault
+from whago.main.embedded import EmbeddedPostgres, EmbeddedValkey, private_data_dir
+from whago.main.migrate import upgrade
+
+SECRET = "test-secret-key-with-more-than-32-characters"
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A migrated database on an embedded PostgreSQL without fsync."""
+    folder = private_data_dir()
+    with EmbeddedPostgres(folder, durable=False) as server:
+        upgrade(server.url)
+        yield server.url
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def broker_url() -> Iterator[str]:
+    """An embedded Valkey."""
+    folder = private_data_dir()
+    with EmbeddedValkey(folder) as server:
+        yield server.url
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def _engine(postgres_url: str) -> Iterator[None]:
+    engine = db.connect(postgres_url)
+    yield
+    engine.dispose()
+
+
+@pytest.fixture
+def database(_engine: None, postgres_url: str) -> str:
+    """The database, holding the three first plans and nothing else. Returns its URL."""
+    if db.engine().url.render_as_string(hide_password=False) != postgres_url:
+        db.connect(postgres_url)
+    with db.transaction() as tx:
+        tables = tx.scalars(
+            text(
+                "SELECT format('%I', tablename) FROM pg_tables WHERE schemaname = 'public'"
+                " AND tablename NOT IN ('alembic_version', 'plans') AND tablename NOT LIKE 'proxy\\_usage\\_logs\\_%'"
+            )
+        ).all()
+        tx.execute(text(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY CASCADE"))
+        tx.execute(text("DELETE FROM plans WHERE slug NOT IN ('free', 'business', 'enterprise')"))
+        tx.execute(
+            text(
+                "UPDATE plans SET is_default = (slug = 'free'), on_limit = 'block',"
+                " max_chips = CASE slug WHEN 'free' THEN 1 WHEN 'business' THEN 3 ELSE 10 END,"
+                " proxy_gb_limit = CASE slug WHEN 'free' THEN 0.1 WHEN 'business' THEN 1 ELSE 5 END"
+            )
+        )
+    return postgres_url
+
+
+@pytest.fixture
+def vault() -> Vault:
+    return Vault([SECRET])
+
+
+@pytest.fixture
+def tz() -> ZoneInfo:
+    return ZoneInfo("America/Sao_Paulo")
+
+
+@pytest.fixture
+def noon() -> datetime:
+    """A quiet moment in the middle of a month."""
+    return datetime(2026, 11, 15, 15, 0, tzinfo=UTC)
