@@ -103,8 +103,7 @@ def test_a_chip_is_released_and_assigned_any_number_of_times_with_history() -> N
     user = make_user("business")
     chip_id = make_chip(user).chip_id
     seen = [a.session_identifier for a in active()]
-    for _ in range(5):
-        seen.append(assignments.rotate_proxy(user.id, chip_id, now=NOW).session_identifier)
+    seen += [assignments.rotate_proxy(user.id, chip_id, now=NOW).session_identifier for _ in range(5)]
     assert seen[0] == f"chip-{chip_id}"
     assert len(set(seen)) == 6
     with transaction() as db:

@@ -11,7 +11,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from whago.domain.models import Assignment, Chip, ChipEvent, ChipStatus, Engine, User, UserProxyCost
+from whago.domain.models import Assignment, Chip, ChipEvent, ChipStatus, Engine, ExitIpObservation, User, UserProxyCost
 from whago.domain.models.assigning import ASSIGNING, assign, note, release
 from whago.domain.models.owning import lock_chip
 from whago.domain.models.quota import Allowance, allowances
@@ -64,7 +64,7 @@ def create_chip(
 def undo_chip_creation(chip_id: UUID) -> None:
     """Takes back a chip that never came to life because a later step failed. Nothing of it is left."""
     with transaction() as db:
-        for table in (ChipEvent, Assignment):
+        for table in (ExitIpObservation, ChipEvent, Assignment):
             db.execute(delete(table).where(table.chip_id == chip_id))
         db.execute(delete(Chip).where(Chip.id == chip_id))
         signal(db, "chip", chip_id)
