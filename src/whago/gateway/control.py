@@ -99,12 +99,28 @@ class TunnelUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class ProxyDials:
+    """What came of the attempts to open tunnels through one proxy. ``outcome``: "established" or a key of ``REFUSALS``.
+
+    A hint for health scores, not an account: a count is sent once, and lost or doubled when its report is.
+    """
+
+    proxy_id: UUID
+    outcome: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """What changed since the last report that was answered. ``release`` gives back unused leases in the same step."""
+    """What changed since the last report that was answered. ``release`` gives back unused leases in the same step.
+
+    A committed report, also an empty one, renews every lease of the boot: each is valid for its time again.
+    """
 
     usages: Sequence[TunnelUsage]
     release: Sequence[tuple[UUID, date]] = ()
     open_tunnels: int = 0
+    dials: Sequence[ProxyDials] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,4 +162,7 @@ class Control(Protocol):
 
 
 class ControlUnavailable(Exception):
-    """The control plane did not answer in time; what was sent may or may not have been committed."""
+    """The control plane did not answer in time; what was sent may or may not have been committed.
+
+    When this is raised, that is decided: nothing of the call is committed later.
+    """

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
-from datetime import date, timedelta
+from datetime import date
 from operator import attrgetter
 from typing import TypeVar
 from uuid import UUID
@@ -16,13 +16,12 @@ from zoneinfo import ZoneInfo
 import psycopg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from whago.domain.actions.gateways import register_boot
 from whago.domain.actions.lease_quota import Leased, lease_quota
 from whago.domain.actions.record_usage import MeteredUsage, record_usage
 from whago.domain.queries.passes import chip_at_gate
-from whago.domain.rules.lease import GATEWAY_VALID_S, RECALL_RETRY_S, SERVER_VALID_S, Give, Recall, Spent
+from whago.domain.rules.lease import GATEWAY_VALID_S, RECALL_RETRY_S, Give, Recall, Spent
 from whago.errors import WhagoError
 from whago.gateway.control import (
     Change,
@@ -39,11 +38,14 @@ from whago.gateway.control import (
 )
 from whago.kit import clock
 from whago.kit.crypto import Vault
-from whago.kit.db import CHANNEL, driver_url
+from whago.kit.db import CHANNEL, OutcomeUnknown, driver_url
 
 log = structlog.get_logger()
 
-ANSWER_S = 8.0  # longer than a slow commit, shorter than a client's patience
+STATEMENT_TIMEOUT_MS = 5_000  # for kit.db.connect: the database decides late calls itself, so none commits behind us
+LOCK_TIMEOUT_MS = 4_000
+ANSWER_S = 8.0  # for reads, and longer than both: a client waits no longer
+UNDECIDED_RETRY_S = 0.5
 LISTEN_RETRY_S = 1.0  # the database restarts within seconds; a change must not be missed for longer than that
 LISTEN_IDLE_S = 5.0  # a silent connection is tried this often, so that a dead one is noticed
 GATE_THREADS = 4  # authorise: bursts after a restart
@@ -72,7 +74,7 @@ class PostgresControl:
         )
 
     async def authorise(self, chip_id: UUID) -> ChipPass | Refused:
-        found = await self._call(self._gate, lambda: chip_at_gate(chip_id, self._vault))
+        found = await self._call(self._gate, lambda: chip_at_gate(chip_id, self._vault), ANSWER_S)
         if found is None:
             return Refused("bad_credential")
         way = found.exit
@@ -93,13 +95,29 @@ class PostgresControl:
         def ask() -> Leased:
             return lease_quota(self.boot_id, user_id, month, want=want_bytes, now=clock.now())
 
-        return _answer(await self._call(self._ledger, ask))
+        try:
+            return _answer(await self._call(self._ledger, ask))
+        except OutcomeUnknown as error:  # at worst more is reserved than we know: the next answer tells
+            raise ControlUnavailable("unavailable") from error
 
     async def report(self, report: Report) -> None:
-        await self._record(self.boot_id, report.usages, report)
+        """A commit whose outcome is not known is repeated until it is: what was released must not be used again."""
+        undecided = False
+        while True:
+            try:
+                return await self._record(self.boot_id, report.usages, report)
+            except OutcomeUnknown:
+                undecided = True
+            except ControlUnavailable:
+                if not undecided:
+                    raise
+            await asyncio.sleep(UNDECIDED_RETRY_S)
 
     async def settle(self, boot_id: UUID, usages: Sequence[TunnelUsage]) -> None:
-        await self._record(boot_id, usages, None)
+        try:
+            await self._record(boot_id, usages, None)
+        except OutcomeUnknown as error:
+            raise ControlUnavailable("unavailable") from error
 
     async def changes(self) -> AsyncIterator[Change]:
         while True:
@@ -136,17 +154,19 @@ class PostgresControl:
                 now=now,
                 tz=self._tz,
                 release=report.release if report else (),
-                lease_expires_at=now + timedelta(seconds=SERVER_VALID_S),
                 open_tunnels=report.open_tunnels if report else None,
                 is_last=report is None,
             ),
         )
 
-    async def _call(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    async def _call(self, pool: ThreadPoolExecutor, work: Callable[[], T], patience_s: float | None = None) -> T:
+        """Only reads have patience: giving a write up would let it commit later."""
         try:
-            return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(pool, work), ANSWER_S)
-        except (TimeoutError, PoolTimeoutError) as error:
+            return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(pool, work), patience_s)
+        except TimeoutError as error:
             raise ControlUnavailable("the database did not answer in time") from error
+        except OutcomeUnknown:
+            raise
         except WhagoError as error:
             raise ControlUnavailable(error.code) from error
         except SQLAlchemyError as error:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
 from whago.errors import WhagoError
@@ -23,12 +24,26 @@ CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_MS = 30_000  # a runaway query must not hold a worker for ever
 LOCK_TIMEOUT_MS = 10_000  # a caller gets an answer rather than a hang
 RETRYABLE = {"40001", "40P01"}  # serialization failure, deadlock
+GOING = {"57P01", "57P02", "57P03"}  # shutting down by an administrator, crashing, starting
+
+DEAD_PEER = {  # a server that vanished without a word is noticed in about ten seconds
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 
 _sessions: sessionmaker[Session] | None = None
 _engine: Engine | None = None
 
 
-def connect(url: str, *, pool_size: int = POOL_SIZE) -> Engine:
+def connect(
+    url: str,
+    *,
+    pool_size: int = POOL_SIZE,
+    statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
+    lock_timeout_ms: int = LOCK_TIMEOUT_MS,
+) -> Engine:
     """Binds this process to a database. ``url`` is ``postgresql+psycopg://…`` (``postgresql://`` is understood)."""
     global _sessions, _engine
     _engine = create_engine(
@@ -38,7 +53,8 @@ def connect(url: str, *, pool_size: int = POOL_SIZE) -> Engine:
         pool_pre_ping=True,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_S,
-            "options": f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}",
+            "options": f"-c timezone=UTC -c statement_timeout={statement_timeout_ms} -c lock_timeout={lock_timeout_ms}",
+            **DEAD_PEER,
         },
     )
     _sessions = sessionmaker(_engine, expire_on_commit=False)
@@ -65,25 +81,43 @@ def engine() -> Engine:
     return _engine
 
 
+class OutcomeUnknown(WhagoError):
+    """The connection broke while a commit was on its way: it may have been committed or not."""
+
+    def __init__(self) -> None:
+        super().__init__("unavailable", part="database")
+
+
 @contextmanager
 def transaction() -> Iterator[Session]:
     """One transaction: committed when the block returns, rolled back when it raises.
 
-    Raises WhagoError("unavailable") when the database cannot be reached, WhagoError("conflict") on a lost race.
+    Raises WhagoError("unavailable") when the database cannot be reached (nothing was committed), OutcomeUnknown when
+    that happened during the commit itself, WhagoError("conflict") on a lost race.
     """
     if _sessions is None:
         raise RuntimeError("kit.db.connect() was not called in this process")
+    committing = False
     try:
-        with _sessions.begin() as db:
+        with _sessions() as db:
             yield db
+            db.flush()
+            committing = True
+            db.commit()
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) in RETRYABLE:
             raise WhagoError("conflict") from error
-        if error.connection_invalidated or (
-            isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) is None
-        ):
-            raise WhagoError("unavailable", part="database") from error
+        if _is_gone(error):
+            raise (OutcomeUnknown() if committing else WhagoError("unavailable", part="database")) from error
         raise
+    except PoolTimeoutError as error:
+        raise WhagoError("unavailable", part="database") from error
+
+
+def _is_gone(error: DBAPIError) -> bool:
+    """Whether the server could not be reached, is starting, or is shutting down (class 57P)."""
+    state = getattr(error.orig, "sqlstate", None)
+    return error.connection_invalidated or (state is None and isinstance(error, OperationalError)) or state in GOING
 
 
 @contextmanager

@@ -55,11 +55,19 @@ def lease_quota(boot_id: UUID, user_id: UUID, month: date, *, want: int, now: da
 
 
 def expire_leases(*, now: datetime) -> int:
-    """Marks leases without a sign of life. Their bytes stay reserved until the boot is settled: they may be spent."""
+    """Marks the leases of boots that gave no sign of life; returns how many.
+
+    A report renews every lease of its boot. The bytes stay reserved until the boot is settled: they may be spent.
+    """
     with transaction() as db:
         expired = db.scalars(
             update(QuotaLease)
-            .where(QuotaLease.state == "open", QuotaLease.expires_at < now)
+            .where(
+                QuotaLease.state == "open",
+                QuotaLease.expires_at < now,
+                QuotaLease.boot_id == GatewayBoot.id,
+                GatewayBoot.last_seen_at < now - timedelta(seconds=SERVER_VALID_S),
+            )
             .values(state="expired")
             .returning(QuotaLease.user_id)
         )

@@ -79,15 +79,14 @@ def record_usage(
     now: datetime,
     tz: ZoneInfo,
     release: Iterable[Month] = (),
-    lease_expires_at: datetime | None = None,
     open_tunnels: int | None = None,
     is_last: bool = False,
     is_demo: bool = False,
 ) -> int:
     """Commits a report and returns how many bytes it added. Repeating it adds 0.
 
-    ``release`` names the (user, month) leases to give back; the other open leases of this boot's reporting users live
-    until ``lease_expires_at``. ``is_last`` settles the boot: every lease of it is given back, and it gets no more.
+    ``release`` names the (user, month) leases to give back; ``open_tunnels`` is what the boot carries at this moment,
+    and renews its other leases. ``is_last`` settles the boot: every lease of it is given back, and it gets no more.
     """
     released = set(release)
     with transaction() as db:
@@ -101,7 +100,7 @@ def record_usage(
         _add_to_rollups(db, moved)
         plans = allowances(db, {user_id for user_id, _month in rows})
         _add_to_months(db, moved, rows, plans, now)
-        _settle_leases(db, boot_id, moved, rows, released, lease_expires_at)
+        _settle_leases(db, boot_id, moved, rows, released)
         _raise_thresholds(db, rows, plans, now)
         if open_tunnels is not None:
             db.execute(
@@ -291,7 +290,6 @@ def _settle_leases(
     moved: Sequence[_Moved],
     rows: dict[Month, UserProxyCost],
     released: set[Month],
-    expires_at: datetime | None,
 ) -> None:
     used: dict[Month, int] = defaultdict(int)
     for entry in moved:
@@ -308,8 +306,6 @@ def _settle_leases(
         if key in released:
             lease.granted_bytes = lease.used_bytes
             lease.state = "released"
-        elif expires_at is not None and lease.state == "open":
-            lease.expires_at = expires_at
         rows[key].leased_bytes += lease.outstanding_bytes - before
 
 

@@ -8,6 +8,7 @@ from whago.domain.models.records import AuditEntry, ClockRun, Notification
 from whago.domain.models.usage import (
     ChipUsageMonth,
     GatewayBoot,
+    ProxyUsageMonth,
     QuotaLease,
     UsageHour,
     UsageLog,
@@ -33,6 +34,7 @@ __all__ = [
     "Provider",
     "ProviderPrice",
     "Proxy",
+    "ProxyUsageMonth",
     "QuotaLease",
     "RefreshToken",
     "UsageHour",

@@ -106,8 +106,23 @@ class UsageHour(Base):
     total_cost: Mapped[Cost]
 
 
+class ProxyUsageMonth(Base):
+    """What the ledger held of a customer's month at one proxy when the monitor last added it up; only it writes here.
+
+    It lets the monitor prove a proxy's running total without adding the whole history up again.
+    """
+
+    __tablename__ = "proxy_usage_months"
+    __table_args__ = (PrimaryKeyConstraint("proxy_id", "user_id", "month_year"),)
+
+    proxy_id: Mapped[UUID]
+    user_id: Mapped[UUID]
+    month_year: Mapped[date]
+    total_bytes: Mapped[Bytes]
+
+
 class GatewayBoot(Base):
-    """One life of one gateway process. ``settled_at``: its last counters are in the ledger and its leases given back."""
+    """One life of one gateway process. ``settled_at``: its last counters are in the ledger, its leases given back."""
 
     __tablename__ = "gateway_boots"
 

@@ -16,7 +16,8 @@ BUILT_IN_HOSTS: Final = ("whatsapp.com", "*.whatsapp.com", "whatsapp.net", "*.wh
 BUILT_IN_PORTS: Final = (443, 5222)  # HTTPS and websocket; XMPP, which older engines use
 MAX_HOST_CHARS: Final = 253  # RFC 1035 section 2.3.4, without the trailing dot
 
-_LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _NUMERIC_LABEL: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")  # what makes a host an IPv4 address to a URL parser (WHATWG)
 
 EgressReason = Literal["host_not_allowed", "port_not_allowed"]
@@ -67,6 +68,8 @@ def normal_host(host: str) -> str | None:
     if not host.isascii():
         return None
     name = host.lower().removesuffix(".")
+    if ":" not in name and not name[-1:].isdigit():  # no address ends otherwise
+        return name if _is_name(name) else None
     try:
         address = ip_address(name)
     except ValueError:
@@ -75,7 +78,7 @@ def normal_host(host: str) -> str | None:
 
 
 def _is_name(name: str) -> bool:
-    return 0 < len(name) <= MAX_HOST_CHARS and all(_LABEL.fullmatch(label) for label in name.split("."))
+    return len(name) <= MAX_HOST_CHARS and _NAME.fullmatch(name) is not None
 
 
 def _is_literal(name: str) -> bool:

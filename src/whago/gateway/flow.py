@@ -1,0 +1,336 @@
+"""One direction of a tunnel: read at most what the lease holds, count, write; small talk plainly, bulk by splice.
+
+Charging, in both directions, happens in the same turn as the byte moves on the raw upstream socket, and before it is
+forwarded: *down* when it was received from the upstream, *up* just before it is sent there (what the kernel did not
+take is uncounted in the same turn). So at the end of a turn, lease and counters agree with the wire to the byte.
+
+A flow is also the handler of its source socket. At most one buffer or one pipe is in flight per direction: while the
+target is full, the source is not read.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import TYPE_CHECKING, Final
+
+from whago.gateway.config import READ_BYTES, TURN_BYTES
+from whago.gateway.engine import BROKEN, IN, OUT
+from whago.gateway.pipes import SPLICE_FLAGS, Pipe
+
+if TYPE_CHECKING:
+    from whago.gateway.tunnel import Tunnel
+
+SMALL_BYTES: Final = 16 * 1024  # below it two system calls and a pipe cost more than a copy
+SMALL_READS: Final = 4  # this many in a row, and the bulk transfer is over
+
+
+class Flow:
+    """``reading``: waits for input; ``blocked``: waits for room at the target; ``done``: the end was passed on."""
+
+    __slots__ = (
+        "blocked", "bulk", "done", "ended", "other", "pending", "pipe", "reading", "small_reads", "source", "target",
+        "tunnel",
+    )  # fmt: skip
+
+    name = ""
+    other: Flow
+
+    def __init__(self, tunnel: Tunnel, source: socket.socket, target: socket.socket, pending: bytes) -> None:
+        self.tunnel = tunnel
+        self.source = source
+        self.target = target
+        self.pending = pending
+        self.pipe: Pipe | None = None
+        self.bulk = False
+        self.small_reads = 0
+        self.reading = not pending
+        self.blocked = bool(pending)
+        self.ended = False
+        self.done = False
+
+    def ready(self, events: int) -> None:
+        """The source socket has news: room for the other direction, or input for this one."""
+        if events & (OUT | BROKEN) and self.other.blocked:
+            self.other.flush()
+        if events & (IN | BROKEN) and self.reading:
+            self.pump()
+
+    def abort(self, reason: str) -> None:
+        self.tunnel.end(reason)
+
+    def pump(self) -> None:
+        """Move what is there, once: at most one buffer, or one pipe."""
+        tunnel = self.tunnel
+        if tunnel.segment.epoch != tunnel.plane.calendar.epoch and not tunnel.next_segment():
+            return
+        room = tunnel.account.left
+        if room <= 0:
+            self._starve()
+        elif self.bulk:
+            self._pump_bulk(room)
+        else:
+            self._pump_plain(room)
+
+    def flush(self) -> None:
+        """Send on what is in flight; then read again."""
+        sent_all = self._drain(self.pipe) if self.pipe is not None else self._flush_pending()
+        if sent_all:
+            self.blocked = False
+            if self.ended:
+                self._pass_end()
+            else:
+                self.reading = True
+            self.tunnel.rearm()
+
+    def stop_reading(self) -> None:
+        self.ended = True
+        self.reading = False
+
+    def resume(self) -> None:
+        """There is a lease again."""
+        in_flight = bool(self.pending) or self.pipe is not None
+        self.blocked = in_flight
+        self.reading = not in_flight and not self.ended
+
+    def drop(self) -> None:
+        """Forget what is in flight."""
+        self.reading = self.blocked = False
+        self.pending = b""
+        if self.pipe is not None:
+            self.tunnel.plane.pipes.give_back(self.pipe)
+            self.pipe = None
+
+    def _pump_plain(self, room: int) -> None:
+        buffer = self.tunnel.plane.buffer
+        try:
+            count = self.source.recv_into(buffer, room if room < READ_BYTES else READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._source_broken()
+            return
+        if not count:
+            self._end_of_input()
+            return
+        sent = self._send_new(buffer[:count])
+        if 0 <= sent < count:
+            self.pending = bytes(buffer[sent:count])
+            self._block()
+        elif count == READ_BYTES:
+            self.bulk = self.tunnel.plane.pipes.usable
+
+    def _pump_bulk(self, room: int) -> None:
+        pipe = self.tunnel.plane.pipes.take()
+        if pipe is None:
+            self.bulk = False
+            self._pump_plain(room)
+            return
+        self.pipe = pipe
+        count = self._fill(pipe, min(room, pipe.size, TURN_BYTES))
+        if count <= 0:
+            return
+        self.small_reads = self.small_reads + 1 if count < SMALL_BYTES else 0
+        if self.small_reads >= SMALL_READS:
+            self.bulk = False
+            self.small_reads = 0
+        if not self._drain(pipe) and self.pipe is not None:
+            self._block()
+
+    def _fill(self, pipe: Pipe, limit: int) -> int:
+        """Bytes that went from the source into the empty pipe; 0 or less: nothing to send on."""
+        try:
+            count = os.splice(self.source.fileno(), pipe.writer, limit, flags=SPLICE_FLAGS)
+        except BlockingIOError:
+            self._return_pipe(pipe)
+            return -1
+        except OSError as error:
+            self._return_pipe(pipe)
+            if error.errno in (errno.EINVAL, errno.ENOSYS, errno.EPERM):  # not to be had here: plain reads from now on
+                self.tunnel.plane.pipes.usable = self.bulk = False
+            else:
+                self._source_broken()
+            return -1
+        if not count:
+            self._return_pipe(pipe)
+            self._end_of_input()
+            return 0
+        pipe.held = count
+        self._received(count)
+        return count
+
+    def _return_pipe(self, pipe: Pipe) -> None:
+        self.pipe = None
+        self.tunnel.plane.pipes.give_back(pipe)
+
+    def _splice_out(self, pipe: Pipe, limit: int) -> int:
+        """Bytes that the target took, -1 when it is broken (and the tunnel has ended)."""
+        try:
+            return os.splice(pipe.reader, self.target.fileno(), limit, flags=SPLICE_FLAGS)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            return -1
+
+    def _write(self, chunk: memoryview | bytes) -> int:
+        """Bytes that the target took, -1 when it is broken."""
+        try:
+            return self.target.send(chunk)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            return -1
+
+    def _after_splice(self, pipe: Pipe, sent: int) -> bool:
+        """Whether the pipe is empty now (and back in the pool)."""
+        if sent < 0:
+            self._target_broken()
+            return False
+        pipe.held -= sent
+        if pipe.held:
+            return False
+        self._return_pipe(pipe)
+        return True
+
+    def _block(self) -> None:
+        self.reading = False
+        self.blocked = True
+        self.tunnel.rearm()
+
+    def _starve(self) -> None:
+        self.reading = self.blocked = False
+        self.tunnel.starve()
+
+    def _end_of_input(self) -> None:
+        self.ended = True
+        self.reading = False
+        self._pass_end()
+
+    def _pass_end(self) -> None:
+        """Everything is through: half-close the target. The tunnel ends when both directions have."""
+        self.done = True
+        if self.other.done:  # closing tells the target as well
+            self.tunnel.half_closed()
+            return
+        try:
+            self.target.shutdown(socket.SHUT_WR)
+        except OSError:  # the peer is gone already
+            self._target_broken()
+            return
+        self.tunnel.half_closed()
+
+    # What the two directions do differently.
+
+    def _received(self, count: int) -> None:
+        raise NotImplementedError
+
+    def _send_new(self, chunk: memoryview) -> int:
+        raise NotImplementedError
+
+    def _flush_pending(self) -> bool:
+        raise NotImplementedError
+
+    def _drain(self, pipe: Pipe) -> bool:
+        raise NotImplementedError
+
+    def _source_broken(self) -> None:
+        raise NotImplementedError
+
+    def _target_broken(self) -> None:
+        raise NotImplementedError
+
+
+class DownFlow(Flow):
+    """From the upstream to the client: counted when received."""
+
+    __slots__ = ()
+
+    def _received(self, count: int) -> None:
+        self.tunnel.charge(self.tunnel.segment.down, count)
+
+    def _send_new(self, chunk: memoryview) -> int:
+        self.tunnel.charge(self.tunnel.segment.down, len(chunk))
+        sent = self._write(chunk)
+        if sent < 0:
+            self._target_broken()
+        return sent
+
+    def _flush_pending(self) -> bool:
+        sent = self._write(self.pending)
+        if sent < 0:
+            self._target_broken()
+            return False
+        self.pending = self.pending[sent:]
+        return not self.pending
+
+    def _drain(self, pipe: Pipe) -> bool:
+        return self._after_splice(pipe, self._splice_out(pipe, pipe.held))
+
+    def _source_broken(self) -> None:
+        self.tunnel.end("upstream_reset")
+
+    def _target_broken(self) -> None:
+        self.tunnel.end("client_reset")
+
+
+class UpFlow(Flow):
+    """From the client to the upstream: counted just before it is sent; what the kernel did not take is uncounted."""
+
+    __slots__ = ()
+
+    def _received(self, count: int) -> None:
+        """From the client; nothing has been on the upstream's wire yet."""
+
+    def _send_new(self, chunk: memoryview) -> int:
+        sent = self._charged_write(chunk)
+        if sent < 0:
+            self._target_broken()
+        return sent
+
+    def _flush_pending(self) -> bool:
+        room = self._room()
+        if room <= 0:
+            return False
+        sent = self._charged_write(self.pending[:room])
+        if sent < 0:
+            self._target_broken()
+            return False
+        self.pending = self.pending[sent:]
+        return not self.pending
+
+    def _drain(self, pipe: Pipe) -> bool:
+        room = self._room()
+        if room <= 0:
+            return False
+        limit = min(room, pipe.held)
+        cell = self.tunnel.segment.up
+        self.tunnel.charge(cell, limit)
+        sent = self._splice_out(pipe, limit)
+        if sent < limit:
+            self.tunnel.uncharge(cell, limit - max(sent, 0))
+        return self._after_splice(pipe, sent)
+
+    def _charged_write(self, chunk: memoryview | bytes) -> int:
+        count = len(chunk)
+        cell = self.tunnel.segment.up
+        self.tunnel.charge(cell, count)
+        sent = self._write(chunk)
+        if sent < count:
+            self.tunnel.uncharge(cell, count - max(sent, 0))
+        return sent
+
+    def _room(self) -> int:
+        """What may be sent now; with nothing left the flow waits for a lease."""
+        tunnel = self.tunnel
+        if tunnel.segment.epoch != tunnel.plane.calendar.epoch and not tunnel.next_segment():
+            return 0
+        if tunnel.account.left <= 0:
+            self._starve()
+        return tunnel.account.left
+
+    def _source_broken(self) -> None:
+        self.tunnel.end("client_reset")
+
+    def _target_broken(self) -> None:
+        self.tunnel.end("upstream_reset")

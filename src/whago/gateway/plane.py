@@ -1,0 +1,64 @@
+"""What every connection of one gateway process shares."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from whago.gateway.calendar import BillingCalendar
+from whago.gateway.config import READ_BYTES, Limits
+from whago.gateway.engine import Engine
+from whago.gateway.leases import Account, LeaseBook
+from whago.gateway.pipes import PipePool
+from whago.gateway.segments import Segment, SegmentBook
+
+
+@dataclass(slots=True)
+class Tally:
+    """Plain counts that the metrics read; per process, since its start."""
+
+    handshakes: int = 0
+    open_tunnels: int = 0
+    tunnels_started: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    overhead: int = 0
+    refusals: Counter[str] = field(default_factory=Counter)
+    ends: Counter[str] = field(default_factory=Counter)
+    dials: Counter[tuple[UUID, str]] = field(default_factory=Counter)  # (proxy, outcome), since the last report
+
+
+class Plane:
+    """``buffer`` is the one that all plain reads use; nothing stays in it after a call."""
+
+    __slots__ = ("book", "buffer", "calendar", "engine", "limits", "pipes", "segments", "tally")
+
+    def __init__(
+        self,
+        engine: Engine,
+        calendar: BillingCalendar,
+        book: LeaseBook,
+        segments: SegmentBook,
+        pipes: PipePool,
+        limits: Limits,
+    ) -> None:
+        self.engine = engine
+        self.calendar = calendar
+        self.book = book
+        self.segments = segments
+        self.pipes = pipes
+        self.limits = limits
+        self.tally = Tally()
+        self.buffer = memoryview(bytearray(READ_BYTES))
+
+    def charge(self, account: Account, segment: Segment, cell: int, count: int) -> None:
+        """``count`` bytes, at most ``account.left``, are on the upstream's wire: take them from the lease and count."""
+        cells = segment.cells
+        cells[cell] += count
+        cells[segment.last] = self.calendar.now_us
+        account.left -= count
+        if account.left < account.low:
+            self.book.hunger(account)
+        if not segment.dirty:
+            segment.touch()

@@ -1,0 +1,66 @@
+"""Our side of HTTP CONNECT towards a provider's proxy."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from whago.gateway.protocol.basic_auth import encode_basic
+from whago.gateway.protocol.events import Established, Refuse, UpstreamEvent
+from whago.gateway.protocol.http_head import HeadTooLarge, MalformedHead, find_end, split_head
+
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?")
+_AUTH_FAILED: Final = 407
+MAX_INTERIM: Final = 4  # 1xx answers before the final one; none is expected, a few are legal, an endless row is a trick
+
+
+class HttpUpstream:
+    """Sends one CONNECT and reads one answer; what comes behind a 2xx is the tunnel's."""
+
+    def __init__(self, host: str, port: int, username: str, password: str) -> None:
+        authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        lines = [f"CONNECT {authority} HTTP/1.1".encode(), f"Host: {authority}".encode()]
+        if username or password:
+            lines.append(b"Proxy-Authorization: " + encode_basic(username, password))
+        self._request = b"\r\n".join(lines) + b"\r\n\r\n"
+        self._buffer = bytearray()
+        self._searched = 0
+        self._interim = 0
+
+    def start(self) -> bytes:
+        return self._request
+
+    def receive(self, chunk: bytes) -> None:
+        self._buffer += chunk
+
+    def next_event(self) -> UpstreamEvent | None:
+        try:
+            return self._parse()
+        except (MalformedHead, HeadTooLarge):
+            return Refuse("upstream_protocol")
+
+    def _parse(self) -> UpstreamEvent | None:
+        while (end := find_end(self._buffer, self._searched)) > 0:
+            status = _status(bytes(self._buffer[:end]))
+            del self._buffer[:end]
+            self._searched = 0
+            if status >= 200:
+                return self._final(status)
+            self._interim += 1
+            if self._interim > MAX_INTERIM:
+                raise MalformedHead
+        self._searched = len(self._buffer)
+        return None
+
+    def _final(self, status: int) -> UpstreamEvent:
+        if status < 300:
+            return Established(bytes(self._buffer))
+        return Refuse("upstream_auth_failed" if status == _AUTH_FAILED else "upstream_refused", status)
+
+
+def _status(head: bytes) -> int:
+    start, _fields = split_head(head)
+    line = _STATUS_LINE.fullmatch(start)
+    if line is None or line[1] == b"101":  # RFC 9110 section 15.2.2: nobody asked to switch protocols
+        raise MalformedHead
+    return int(line[1])

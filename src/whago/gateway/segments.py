@@ -1,0 +1,119 @@
+"""Segments: what one tunnel has moved in one clock hour at one price. Each has a slot in the counter file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from whago.gateway.calendar import BillingCalendar
+from whago.gateway.control import ChipPass, TunnelUsage
+from whago.gateway.counters import DOWN, LAST, OVERHEAD, UP, CounterFile, moment, pack_identity
+
+
+class Segment:
+    """``cells[up]``, ``cells[down]``, ``cells[overhead]`` and ``cells[last]`` (µs since 1970) are counted on directly.
+
+    ``epoch``: the calendar's when it was opened; another one means that a new segment is due. After a count the tunnel
+    calls ``touch`` unless ``dirty`` is set already.
+    """
+
+    __slots__ = (
+        "_chip_pass", "_hour", "_on_dirty", "_slot", "_started_us", "_tunnel_id", "cells", "counted", "dirty", "down",
+        "epoch", "final", "last", "overhead", "up",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        tunnel_id: int,
+        chip_pass: ChipPass,
+        calendar: BillingCalendar,
+        file: CounterFile,
+        on_dirty: Callable[[Segment], None],
+    ) -> None:
+        self._tunnel_id = tunnel_id
+        self._chip_pass = chip_pass
+        self._hour = calendar.hour
+        self._started_us = calendar.now_us
+        identity = pack_identity(tunnel_id, chip_pass, calendar.hour_s, calendar.now_us)
+        self._slot = slot = file.open_slot(identity, calendar.now_us)
+        self._on_dirty = on_dirty
+        self.cells = slot.cells
+        self.up = slot.base + UP
+        self.down = slot.base + DOWN
+        self.overhead = slot.base + OVERHEAD
+        self.last = slot.base + LAST
+        self.epoch = calendar.epoch
+        self.dirty = False
+        self.final = False
+        self.counted = (0, 0, 0)  # up, down and overhead of the last report that was answered
+
+    @property
+    def price_id(self) -> int:
+        return self._chip_pass.price_id
+
+    def key(self) -> tuple[int, datetime, int]:
+        """Tunnel id, hour and price: what a row of the ledger is known by, within one boot."""
+        return self._tunnel_id, self._hour, self._chip_pass.price_id
+
+    def touch(self) -> None:
+        self.dirty = True
+        self._on_dirty(self)
+
+    def finish(self) -> None:
+        """No more bytes will be counted here."""
+        self.final = True
+        if not self.dirty:
+            self.touch()
+
+    def usage(self) -> TunnelUsage:
+        """The absolute counters now."""
+        cells, chip_pass = self.cells, self._chip_pass
+        return TunnelUsage(
+            tunnel_id=self._tunnel_id,
+            user_id=chip_pass.user_id,
+            chip_id=chip_pass.chip_id,
+            proxy_id=chip_pass.proxy_id,
+            assignment_id=chip_pass.assignment_id,
+            price_id=chip_pass.price_id,
+            hour=self._hour,
+            bytes_up=cells[self.up],
+            bytes_down=cells[self.down],
+            overhead=cells[self.overhead],
+            started_at=moment(self._started_us),
+            last_at=moment(cells[self.last]),
+        )
+
+    def free(self, file: CounterFile) -> None:
+        file.free_slot(self._slot)
+
+
+class SegmentBook:
+    """Opens segments and knows which of them have news for the next report."""
+
+    def __init__(self, file: CounterFile, calendar: BillingCalendar) -> None:
+        self.file = file
+        self._calendar = calendar
+        self._dirty: list[Segment] = []
+        self._last_tunnel_id = 0
+
+    def new_tunnel_id(self) -> int:
+        self._last_tunnel_id += 1
+        return self._last_tunnel_id
+
+    def open(self, tunnel_id: int, chip_pass: ChipPass) -> Segment:
+        """Raises CounterFileFull."""
+        return Segment(tunnel_id, chip_pass, self._calendar, self.file, self._dirty.append)
+
+    def take_dirty(self) -> list[Segment]:
+        """What has news. What is counted from now on is news again."""
+        dirty = self._dirty[:]
+        self._dirty.clear()
+        for segment in dirty:
+            segment.dirty = False
+        return dirty
+
+    def put_back(self, segments: list[Segment]) -> None:
+        """Their report was not answered."""
+        for segment in segments:
+            if not segment.dirty:
+                segment.touch()

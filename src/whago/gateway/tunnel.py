@@ -1,0 +1,252 @@
+"""One tunnel, from the upstream's consent to its end: moves, counts, half-closes, stops."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from whago.gateway.closing import close_client, close_upstream
+from whago.gateway.config import LINGER_S
+from whago.gateway.control import ChipPass
+from whago.gateway.counters import CounterFileFull
+from whago.gateway.engine import IN, OUT
+from whago.gateway.flow import DownFlow, UpFlow
+from whago.gateway.leases import Account
+from whago.gateway.plane import Plane
+from whago.gateway.segments import Segment
+
+log = structlog.get_logger()
+
+CLOSED: Final = "closed"
+
+
+class Owner(Protocol):
+    """Who counts the chip's connections."""
+
+    def leave(self, member: Tunnel) -> None: ...
+
+
+@dataclass(slots=True)
+class Opening:
+    """What the handshake hands over.
+
+    ``to_client`` and ``to_upstream`` are to be sent first; ``to_client`` is counted already, ``to_upstream`` is not.
+    """
+
+    chip_pass: ChipPass
+    host: str
+    port: int
+    client: socket.socket
+    upstream: socket.socket
+    segment: Segment
+    account: Account
+    tunnel_id: int
+    to_client: bytes
+    to_upstream: bytes
+
+
+class Tunnel:
+    """``moved_at``: monotonic seconds of the last byte. ``chip_pass`` may be replaced by one with another price."""
+
+    __slots__ = (
+        "_client", "_closing", "_host", "_owner", "_past", "_port", "_started_at", "_totals", "_tunnel_id", "_upstream",
+        "account", "bucket", "chip_pass", "down", "moved_at", "plane", "segment", "up",
+    )  # fmt: skip
+
+    def __init__(self, plane: Plane, owner: Owner, opening: Opening) -> None:
+        self.plane = plane
+        self.chip_pass = opening.chip_pass
+        self.account = opening.account
+        self.segment = opening.segment
+        self.bucket = 0
+        self.moved_at = self._started_at = plane.engine.now
+        self._owner = owner
+        self._host, self._port = opening.host, opening.port
+        self._client, self._upstream = opening.client, opening.upstream
+        self._tunnel_id = opening.tunnel_id
+        self._closing = ""
+        self._past: set[object] | None = None  # keys of earlier segments, once there are any
+        self._totals = (0, 0, 0)  # what those counted: up, down, overhead
+        self.up = UpFlow(self, opening.client, opening.upstream, opening.to_upstream)
+        self.down = DownFlow(self, opening.upstream, opening.client, opening.to_client)
+        self.up.other, self.down.other = self.down, self.up
+
+    def start(self) -> None:
+        plane = self.plane
+        plane.tally.open_tunnels += 1
+        plane.tally.tunnels_started += 1
+        plane.engine.hand_over(self._client.fileno(), self.up)
+        plane.engine.hand_over(self._upstream.fileno(), self.down)
+        plane.engine.wheel.set(self, plane.engine.now + plane.limits.idle_s)
+        plane.book.enter(self.account, self)
+        if self.down.blocked:
+            self.down.flush()
+        if not self._closing and self.up.blocked:
+            self.up.flush()
+        if not self._closing:
+            self.rearm()
+
+    # Called by the flows as bytes move.
+
+    def charge(self, cell: int, count: int) -> None:
+        """``count`` bytes, at most ``account.left``, are on the upstream's wire."""
+        plane = self.plane
+        plane.charge(self.account, self.segment, cell, count)
+        self.moved_at = plane.engine.now
+
+    def uncharge(self, cell: int, count: int) -> None:
+        """The kernel did not take them: in the same turn as ``charge`` only."""
+        self.segment.cells[cell] -= count
+        self.account.left += count
+
+    def rearm(self) -> None:
+        """Wait for exactly what the flows want next."""
+        if self._closing == CLOSED:
+            return
+        set_mask = self.plane.engine.set_mask
+        up, down = self.up, self.down
+        set_mask(self._client.fileno(), (IN if up.reading else 0) | (OUT if down.blocked else 0))
+        set_mask(self._upstream.fileno(), (IN if down.reading else 0) | (OUT if up.blocked else 0))
+
+    def starve(self) -> None:
+        """The lease is empty: stop until there is more."""
+        if self._closing:
+            return
+        self.rearm()
+        self.plane.book.starve(self.account, self)
+
+    def half_closed(self) -> None:
+        """One direction is through."""
+        if self._closing:
+            self._finish(self._closing)
+        elif self.up.done and self.down.done:
+            self.end(CLOSED)
+        else:
+            self.rearm()
+            self.plane.engine.wheel.set(self, self.plane.engine.now + self.plane.limits.half_closed_idle_s)
+
+    def next_segment(self) -> bool:
+        """The hour or the price has changed: count on in a new segment. False: there was none, the tunnel has ended."""
+        old, plane = self.segment, self.plane
+        self._remember(old)
+        key: object = (self._tunnel_id, plane.calendar.hour, self.chip_pass.price_id)
+        if self._past is not None and key in self._past:  # the clock went back: a key is never counted on twice
+            self._tunnel_id = plane.segments.new_tunnel_id()
+        try:
+            self.segment = plane.segments.open(self._tunnel_id, self.chip_pass)
+        except CounterFileFull as error:
+            log.error("counters.full", reason=str(error))
+            self.end("counters_full")
+            return False
+        self._totals = _plus(self._totals, old)
+        old.finish()
+        if self.account.month != plane.calendar.month:
+            self._change_month()
+        return True
+
+    # Called from outside.
+
+    def lease_ready(self) -> None:
+        if not self._closing:
+            self.up.resume()
+            self.down.resume()
+            self.rearm()
+
+    def lease_refused(self, reason: str) -> None:
+        self.cut(reason)
+
+    def reprice(self, chip_pass: ChipPass) -> None:
+        """The same assignment at another price: the next byte opens a new segment."""
+        self.chip_pass = chip_pass
+        if self.segment.price_id != chip_pass.price_id:
+            self.segment.epoch = -1
+
+    def cut(self, reason: str) -> None:
+        """Read nothing more, let the client have what was counted for it, and close both sides in order."""
+        if self._closing:
+            return
+        self._closing = reason
+        self.plane.book.leave(self.account, self, self.plane.engine.now)
+        self.up.drop()
+        self.up.ended = True
+        self.down.stop_reading()
+        if self.down.blocked:
+            self.rearm()
+            self.plane.engine.wheel.set(self, self.plane.engine.now + LINGER_S)
+        else:
+            self._finish(reason)
+
+    def end(self, reason: str) -> None:
+        """Close both sides at once."""
+        if self._closing == CLOSED:
+            return
+        self._settle(reason)
+        self.plane.engine.close(self._client)
+        self.plane.engine.close(self._upstream)
+
+    def abort(self, reason: str) -> None:
+        self.end(reason)
+
+    def on_deadline(self, now: float) -> None:
+        if self._closing:
+            self.end(self._closing)
+            return
+        limits = self.plane.limits
+        half = self.up.done or self.down.done
+        due = self.moved_at + (limits.half_closed_idle_s if half else limits.idle_s)
+        if due <= now:
+            self.cut("idle")
+        else:
+            self.plane.engine.wheel.set(self, due)
+
+    def _finish(self, reason: str) -> None:
+        self._settle(reason)
+        close_client(self.plane.engine, self._client)
+        close_upstream(self.plane.engine, self._upstream)
+
+    def _settle(self, reason: str) -> None:
+        """Everything but the sockets. Afterwards nothing refers back to this tunnel."""
+        self._closing = CLOSED
+        plane = self.plane
+        self.up.drop()
+        self.down.drop()
+        del self.up.other, self.down.other, self.up, self.down
+        plane.engine.wheel.clear(self)
+        plane.book.leave(self.account, self, plane.engine.now)
+        self.segment.finish()
+        self._owner.leave(self)
+        plane.tally.open_tunnels -= 1
+        plane.tally.ends[reason] += 1
+        self._log_end(reason)
+
+    def _log_end(self, reason: str) -> None:
+        up, down, overhead = _plus(self._totals, self.segment)
+        log.info(
+            "tunnel.end",
+            chip=str(self.chip_pass.chip_id),
+            host=self._host,
+            port=self._port,
+            up=up,
+            down=down,
+            overhead=overhead,
+            duration_s=round(self.plane.engine.now - self._started_at, 3),
+            reason=reason,
+        )
+
+    def _remember(self, segment: Segment) -> None:
+        self._past = self._past or set()
+        self._past.add(segment.key())
+
+    def _change_month(self) -> None:
+        plane = self.plane
+        plane.book.leave(self.account, self, plane.engine.now)
+        self.account = plane.book.account(self.chip_pass.user_id, plane.calendar.month)
+        plane.book.enter(self.account, self)
+
+
+def _plus(totals: tuple[int, int, int], segment: Segment) -> tuple[int, int, int]:
+    cells = segment.cells
+    return totals[0] + cells[segment.up], totals[1] + cells[segment.down], totals[2] + cells[segment.overhead]
