@@ -50,7 +50,10 @@ class Product:
     def children(self) -> dict[str, int]:
         """Name in the process list → pid, of what this ``up`` runs."""
         told = subprocess.run(
-            ["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)], capture_output=True, text=True, check=False
+            ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(self.process.pid)],
+            capture_output=True,
+            text=True,
+            check=False,
         ).stdout
         found = (re.match(r" *(\d+) .*?(whago \w+|bin/postgres|valkey-server)", line) for line in told.splitlines())
         return {match[2].rpartition("/")[2]: int(match[1]) for match in found if match}
@@ -153,9 +156,9 @@ def test_kill_9_of_the_supervisor_leaves_no_orphan_and_no_damage(up: Callable[[]
 def test_a_second_up_on_the_same_folder_is_refused(up: Callable[[], Product]) -> None:
     product = up()
     product.ready_line()
+    ports = ["--port", str(free_port()), "--gateway-port", str(free_port())]
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "whago", "up", "--data", str(product.folder)]
-        + ["--port", str(free_port()), "--gateway-port", str(free_port())],
+        [sys.executable, "-P", "-m", "whago", "up", "--data", str(product.folder), *ports],
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,

@@ -1,0 +1,134 @@
+/** A whole world on loopback for one test file: edge, gateway, backend and the bridge's own parts, really connected. */
+
+import { randomUUID } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import tls from 'node:tls'
+import { WA_CERT_DETAILS } from 'baileys'
+
+import { ChipRoster } from '../src/chip-roster.ts'
+import type { ChipParts, ChipState, Start } from '../src/chip-session.ts'
+import { ConnectPacer } from '../src/connect-pacer.ts'
+import { EventOutbox } from '../src/events.ts'
+import { FileAuthStore } from '../src/file-auth-store.ts'
+import { makeLog } from '../src/log.ts'
+import { Metrics } from '../src/metrics.ts'
+import { blameConnection, type ConnectionLimits } from '../src/wa-connection.ts'
+import { StandInBackend } from './stand-in/backend.ts'
+import { Edge } from './stand-in/edge.ts'
+import { StandInGateway } from './stand-in/gateway.ts'
+
+export const SECRET = 'a-secret-of-the-tests-0123456789'
+export const PHONE = '5511987654321'
+/** Far above what anything here takes; only a failing test waits so long. */
+const PATIENCE_MS = 20_000
+const LOOK_MS = 10
+const TEST_LIMITS: ConnectionLimits = { connectMs: 1_500, loginMs: 1_500, closeMs: 200 }
+
+export class World {
+  readonly edge = new Edge()
+  readonly backend = new StandInBackend(SECRET)
+  readonly metrics = new Metrics()
+  gateway!: StandInGateway
+  outbox!: EventOutbox
+  store!: FileAuthStore
+  roster!: ChipRoster
+  dataDir!: string
+
+  static async make(): Promise<World> {
+    const world = new World()
+    world.dataDir = await mkdtemp(join(tmpdir(), 'whago-bridge-'))
+    world.gateway = new StandInGateway(await world.edge.listen())
+    await world.gateway.listen()
+    await world.backend.listen()
+    trust(world.edge)
+    await world.start()
+    return world
+  }
+
+  /** The bridge's own parts, as main.ts wires them; again after `stop` for a restart. */
+  async start(): Promise<void> {
+    const log = makeLog('error')
+    const { metrics } = this
+    this.store = await FileAuthStore.open(this.dataDir, SECRET)
+    this.outbox = new EventOutbox({ url: this.backend.url, secret: SECRET, bootId: randomUUID(), log, metrics, firstRetryMs: 20 })
+    const pacer = new ConnectPacer({ mostAtOnce: 10, gapMs: 1, holdMs: 5_000 })
+    const parts: ChipParts = { store: this.store, outbox: this.outbox, pacer, metrics, log, limits: TEST_LIMITS, chance: () => 0 }
+    this.roster = new ChipRoster(parts, 50)
+  }
+
+  async stop(): Promise<void> {
+    await this.roster.shutDown()
+    await this.outbox.drain(1_000)
+    await this.outbox.close()
+    await this.store.close()
+  }
+
+  async close(): Promise<void> {
+    await this.stop()
+    await this.gateway.close()
+    await this.edge.close()
+    await this.backend.close()
+    await rm(this.dataDir, { recursive: true, force: true })
+  }
+
+  /** After each test: no chip of one is in the way of the next, and everybody behaves again. */
+  async calm(): Promise<void> {
+    this.edge.loginAnswer = { kind: 'open' }
+    this.edge.upgradeStatus = null
+    this.gateway.mood = { kind: 'tunnel' }
+    this.backend.status = 204
+    await Promise.all(this.roster.list().map((chip) => this.roster.remove(chip.chipId, false)))
+  }
+
+  startOf(changes: Partial<Start> = {}): Start {
+    return { proxyUrl: this.gateway.proxyUrl(), pairing: 'qr', phone: null, history: 'none', ...changes }
+  }
+
+  /** A new chip on its way. */
+  async create(changes: Partial<Start> = {}): Promise<string> {
+    const chipId = randomUUID()
+    await this.roster.create(chipId, this.startOf(changes))
+    return chipId
+  }
+
+  /** A chip that was paired with PHONE and is open. */
+  async createOpen(): Promise<string> {
+    const chipId = await this.create()
+    await this.becomes(chipId, 'qr')
+    this.scan(chipId)
+    await this.becomes(chipId, 'open')
+    return chipId
+  }
+
+  scan(chipId: string): void {
+    this.edge.scan(this.roster.get(chipId)!.pairing!.qr!, PHONE)
+  }
+
+  view(chipId: string) {
+    return this.roster.get(chipId)!.view()
+  }
+
+  becomes(chipId: string, state: ChipState): Promise<void> {
+    return until(() => this.roster.get(chipId)?.state === state, () => `${state}; it is ${JSON.stringify(this.view(chipId))}`)
+  }
+}
+
+export async function until(condition: () => boolean, what: () => string): Promise<void> {
+  const deadline = Date.now() + PATIENCE_MS
+  while (!condition()) {
+    if (Date.now() > deadline) throw new Error(`waited in vain for ${what()}`)
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
+  }
+}
+
+/** Only for this process: the edge's own authority beside the system's, and its root in place of WhatsApp's. */
+function trust(edge: Edge): void {
+  tls.setDefaultCACertificates([...tls.getCACertificates('default'), edge.tls.caPem])
+  WA_CERT_DETAILS.PUBLIC_KEY = Buffer.from(edge.noise.root.public)
+}
+
+process.on('unhandledRejection', (error) => {
+  if (!blameConnection(error)) throw error
+})

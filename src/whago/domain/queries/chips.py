@@ -1,0 +1,200 @@
+"""Chips as their owner, or an administrator, sees them: with the proxy of each and the bytes of the month."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, and_, func, or_, select
+
+from whago.domain.models import Assignment, Chip, ChipUsageMonth, Provider, Proxy, User
+from whago.domain.queries.paging import DEFAULT_LIMIT, Order, Page, as_id, as_moment, page_of
+from whago.errors import WhagoError
+from whago.kit.db import reading
+
+NEWEST_FIRST = Order((Chip.created_at, Chip.id), (as_moment, as_id), descending=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ChipProxy:
+    """The active assignment of a chip."""
+
+    assignment_id: UUID
+    proxy_id: UUID
+    provider_id: UUID
+    provider: str
+    region: str | None
+    proxy_type: str
+    health_score: int
+    session_identifier: str
+    exit_ip: str | None
+    assigned_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ChipUsage:
+    """Bytes of the billing month that was asked for."""
+
+    bytes_month: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChipOwner:
+    id: UUID
+    name: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChipView:
+    """``proxy`` is None while the chip waits for one."""
+
+    id: UUID
+    alias: str
+    engine: str
+    phone_number: str | None
+    status: str
+    status_reason: str | None
+    region: str | None
+    created_at: datetime
+    connected_at: datetime | None
+    last_activity_at: datetime | None
+    proxy: ChipProxy | None
+    usage: ChipUsage
+    owner: ChipOwner
+
+
+def list_chips(
+    owner_id: UUID,
+    *,
+    month: date,
+    search: str | None = None,
+    status: str | None = None,
+    limit: int = DEFAULT_LIMIT,
+    cursor: str | None = None,
+) -> Page[ChipView]:
+    """The owner's chips, newest first. ``month``: day 1 of a billing month; ``search`` looks into alias and number."""
+    query = _query(month).where(Chip.user_id == owner_id)
+    if search:
+        columns = (Chip.alias, Chip.phone_number)
+        query = query.where(or_(*(column.icontains(search, autoescape=True) for column in columns)))
+    if status is not None:
+        query = query.where(Chip.status == status)
+    return _page(query, limit, cursor)
+
+
+def get_chip(owner_id: UUID, chip_id: UUID, *, month: date) -> ChipView:
+    """One chip of its owner. Raises WhagoError("not_found"), also for another's."""
+    return _one(_query(month).where(Chip.user_id == owner_id, Chip.id == chip_id))
+
+
+def all_chips(
+    *,
+    month: date,
+    search: str | None = None,
+    status: str | None = None,
+    proxy_id: UUID | None = None,
+    limit: int = DEFAULT_LIMIT,
+    cursor: str | None = None,
+) -> Page[ChipView]:
+    """Everybody's chips, for administrators; ``search`` looks into alias, number, and owner."""
+    query = _query(month)
+    if search:
+        columns = (Chip.alias, Chip.phone_number, User.name, User.email)
+        query = query.where(or_(*(column.icontains(search, autoescape=True) for column in columns)))
+    if status is not None:
+        query = query.where(Chip.status == status)
+    if proxy_id is not None:
+        query = query.where(Assignment.proxy_id == proxy_id)
+    return _page(query, limit, cursor)
+
+
+def any_chip(chip_id: UUID, *, month: date) -> ChipView:
+    """Any chip, for administrators. Raises WhagoError("not_found")."""
+    return _one(_query(month).where(Chip.id == chip_id))
+
+
+def chips_of_users(user_ids: Collection[UUID], *, month: date) -> dict[UUID, list[ChipView]]:
+    """The chips of several users at once, oldest first."""
+    found: dict[UUID, list[ChipView]] = defaultdict(list)
+    query = _query(month).where(Chip.user_id.in_(user_ids)).order_by(Chip.created_at, Chip.id)
+    with reading() as db:
+        for row in db.execute(query):
+            found[row.Chip.user_id].append(_view(row))
+    return found
+
+
+def chip_counts(owner_id: UUID) -> dict[str, int]:
+    """How many chips the owner has in each status that occurs."""
+    query = (
+        select(Chip.status, func.count())
+        .where(Chip.user_id == owner_id, Chip.deleted_at.is_(None))
+        .group_by(Chip.status)
+    )
+    with reading() as db:
+        return dict(db.execute(query).tuples().all())
+
+
+def _query(month: date) -> Select[*tuple[Any, ...]]:
+    return (
+        select(Chip, Assignment, Proxy, Provider, ChipUsageMonth.total_bytes, User)
+        .join(User, User.id == Chip.user_id)
+        .outerjoin(Assignment, and_(Assignment.chip_id == Chip.id, Assignment.released_at.is_(None)))
+        .outerjoin(Proxy, Proxy.id == Assignment.proxy_id)
+        .outerjoin(Provider, Provider.id == Assignment.provider_id)
+        .outerjoin(ChipUsageMonth, and_(ChipUsageMonth.chip_id == Chip.id, ChipUsageMonth.month_year == month))
+        .where(Chip.deleted_at.is_(None))
+    )
+
+
+def _page(query: Select[*tuple[Any, ...]], limit: int, cursor: str | None) -> Page[ChipView]:
+    with reading() as db:
+        return page_of(
+            db, query, NEWEST_FIRST, limit=limit, cursor=cursor, make=_view, key=lambda chip: (chip.created_at, chip.id)
+        )
+
+
+def _one(query: Select[*tuple[Any, ...]]) -> ChipView:
+    with reading() as db:
+        row = db.execute(query).one_or_none()
+    if row is None:
+        raise WhagoError("not_found")
+    return _view(row)
+
+
+def _view(row: Any) -> ChipView:
+    chip, assignment, proxy, provider, bytes_month, user = row
+    return ChipView(
+        id=chip.id,
+        alias=chip.alias,
+        engine=chip.engine,
+        phone_number=chip.phone_number,
+        status=chip.status,
+        status_reason=chip.status_reason,
+        region=chip.region,
+        created_at=chip.created_at,
+        connected_at=chip.connected_at,
+        last_activity_at=chip.last_activity_at,
+        proxy=_proxy(assignment, proxy, provider) if assignment is not None else None,
+        usage=ChipUsage(bytes_month or 0),
+        owner=ChipOwner(user.id, user.name, user.email),
+    )
+
+
+def _proxy(assignment: Assignment, proxy: Proxy, provider: Provider) -> ChipProxy:
+    return ChipProxy(
+        assignment_id=assignment.id,
+        proxy_id=proxy.id,
+        provider_id=provider.id,
+        provider=provider.name,
+        region=proxy.region or provider.region,
+        proxy_type=proxy.proxy_type,
+        health_score=proxy.health_score,
+        session_identifier=assignment.session_identifier,
+        exit_ip=str(assignment.exit_ip) if assignment.exit_ip is not None else None,
+        assigned_at=assignment.assigned_at,
+    )

@@ -1,0 +1,195 @@
+"""The command line. Every command imports what it needs when it runs, so that each process loads only its own part."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from whago.errors import SettingsError, WhagoError
+from whago.main.leash import StartError
+
+LOOPBACK: Final = "127.0.0.1"
+CANNOT_START: Final = 2  # also what a supervisor takes as "trying again changes nothing"
+FAILED: Final = 1
+ADDRESS_REFUSED: Final = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
+
+app = typer.Typer(
+    name="whago",
+    help="Sticky residential proxies for WhatsApp chips: metered, priced and capped to the byte.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")]
+Port = Annotated[int, typer.Option(min=1, max=65535, help="TCP port to listen on.")]
+Processes = Annotated[int, typer.Option(min=1, max=64, help="Gateway processes that share the port.")]
+
+
+def main() -> None:
+    """Run the command line. What a person can mend is one sentence on stderr, never a trace."""
+    try:
+        app(prog_name="whago")
+    except (SettingsError, StartError) as error:
+        print(f"whago: {error}", file=sys.stderr)
+        sys.exit(CANNOT_START)
+    except WhagoError as error:
+        print(f"whago: {error}", file=sys.stderr)
+        sys.exit(FAILED)
+    except OSError as error:
+        if error.errno not in ADDRESS_REFUSED:
+            raise
+        print(f"whago: {error.strerror}: choose another with --port or --host.", file=sys.stderr)
+        sys.exit(CANNOT_START)
+
+
+@app.command()
+def up(
+    demo: Annotated[bool, typer.Option("--demo", help="Add a simulated provider, customers and live traffic.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Folder that keeps everything.", file_okay=False)] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the pages and the API.")] = 8000,
+    gateway_port: Annotated[int, typer.Option(min=1, max=65535, help="Port that chips connect to.")] = 3128,
+    host: Host = LOOPBACK,
+    gateway_processes: Processes = 1,
+) -> None:
+    """Run everything on this machine, with its own database and broker, until Ctrl-C."""
+    from whago.main.up import Options, run_up
+
+    raise typer.Exit(run_up(Options(demo, data, host, port, gateway_port, gateway_processes)))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def test(context: typer.Context) -> None:
+    """Run every check and test. --fast leaves out browser and fault tests; other arguments go to pytest."""
+    from whago.main.test_runner import run_tests
+
+    raise typer.Exit(run_tests(context.args))
+
+
+@app.command()
+def doctor(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the pages and the API.")] = 8000,
+    gateway_port: Annotated[int, typer.Option(min=1, max=65535, help="Port that chips connect to.")] = 3128,
+    data: Annotated[Path | None, typer.Option(help="Folder that keeps everything.", file_okay=False)] = None,
+) -> None:
+    """Say what this machine lacks, and how to get it."""
+    from whago.main.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(port=port, gateway_port=gateway_port, data=data))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database of WHAGO_DATABASE_URL up to this version."""
+    from whago.main import migrate as command
+
+    command.run()
+
+
+@app.command()
+def web(host: Host = LOOPBACK, port: Port = 8000) -> None:
+    """Serve the pages and the API."""
+    from whago.main import web as command
+
+    command.run(host=host, port=port)
+
+
+@app.command()
+def gateway(
+    host: Host = LOOPBACK,
+    port: Port = 3128,
+    processes: Processes = 1,
+    status_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Loopback port of /healthz, /readyz and /metrics; 0 for none.")
+    ] = 9128,
+    shared: Annotated[
+        bool, typer.Option("--shared", hidden=True, help="Share the port with sibling processes.")
+    ] = False,
+) -> None:
+    """Serve the metering gateway (HTTP CONNECT and SOCKS5)."""
+    from whago.main import gateway as command
+
+    command.run(host=host, port=port, processes=processes, status_port=status_port or None, reuse_port=shared)
+
+
+@app.command()
+def worker(
+    status_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Loopback port of /healthz, /readyz and /metrics; 0 for any.")
+    ] = 9148,
+) -> None:
+    """Run the queues and the clocks."""
+    from whago.main import worker as command
+
+    command.run(status_port=status_port)
+
+
+@app.command()
+def bridge() -> None:
+    """Run the WhatsApp bridge, where WHAGO_BRIDGE_URL says."""
+    from whago.main import bridge as command
+
+    command.run()
+
+
+@app.command("create-admin")
+def create_admin(
+    email: Annotated[str, typer.Option(prompt="E-mail")],
+    password: Annotated[str, typer.Option(prompt="Password", hide_input=True, confirmation_prompt=True)],
+    name: Annotated[str, typer.Option(help="Name shown on the pages.")] = "Administrator",
+) -> None:
+    """Make an administrator, in the database of WHAGO_DATABASE_URL."""
+    from whago.main import accounts
+
+    accounts.create_admin(email=email, password=password, name=name)
+
+
+@app.command("simulate-provider")
+def simulate_provider(
+    host: Host = LOOPBACK,
+    port: Port = 3120,
+    admin_port: Port = 3121,
+    socks_port: Annotated[int | None, typer.Option(help="A port for SOCKS5 alone; the first speaks both.")] = None,
+    account: Annotated[list[str] | None, typer.Option(help="username:password; may be repeated.")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="HOST[:PORT]=127.x.y.z:PORT; HOST may be *.name; may be repeated.")
+    ] = None,
+    static: Annotated[int, typer.Option(min=0, help="How many static addresses to offer besides.")] = 0,
+    country: Annotated[str, typer.Option(help="Country of the exit IPs.")] = "BR",
+    usage_lag_s: Annotated[int, typer.Option(min=0, help="Seconds by which the usage API is late.")] = 0,
+    overbill_percent: Annotated[
+        Decimal, typer.Option(parser=Decimal, help="By how much the usage API exaggerates.")
+    ] = Decimal(0),
+) -> None:
+    """Run the simulated provider: a real forward proxy whose exit IPs are loopback addresses."""
+    from whago.main import simulate
+
+    try:
+        simulate.run(
+            host=host,
+            port=port,
+            admin_port=admin_port,
+            socks_port=socks_port,
+            account=account,
+            target=target,
+            static=static,
+            country=country,
+            usage_lag_s=usage_lag_s,
+            overbill_percent=overbill_percent,
+        )
+    except (ValueError, OSError) as error:
+        raise StartError(f"The simulated provider cannot run: {error}") from None
+
+
+@app.command("demo-traffic", hidden=True)
+def demo_traffic() -> None:
+    """Let the demo's chips move bytes through the gateway."""
+    from whago.main import demo
+
+    demo.run_traffic()

@@ -1,0 +1,150 @@
+"""What each process of one ``up`` is: its command line, its environment, and how to know that it serves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from whago.main.data_folder import DataFolder
+from whago.main.embedded import EmbeddedPostgres, EmbeddedServer, EmbeddedValkey, free_port, port_is_free
+from whago.main.probes import http_answers, port_answers
+from whago.main.supervisor import Spec
+
+LOOPBACK: Final = "127.0.0.1"
+GATEWAY_STATUS_PORT: Final = 9128  # of the first gateway process; the next ones count up
+WORKER_STATUS_PORT: Final = 9148
+ANY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104 - names to recognise, nothing is bound here
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """TCP ports of one ``up``. ``gateway_status`` is that of the first gateway process.
+
+    ``simulator`` serves chips, ``simulator_admin`` its switches; both are 0 without a demo.
+    """
+
+    web: int
+    gateway: int
+    gateway_status: int
+    worker_status: int
+    bridge: int
+    simulator: int = 0
+    simulator_admin: int = 0
+
+
+def choose_ports(folder: DataFolder, web: int, gateway: int, *, processes: int, demo: bool) -> Ports:
+    """The simulator's ports stay the same, because the demo's provider is a row that names them."""
+    ports = Ports(
+        web=web,
+        gateway=gateway,
+        gateway_status=_status_port(GATEWAY_STATUS_PORT, processes),
+        worker_status=_status_port(WORKER_STATUS_PORT, 1),
+        bridge=free_port(),
+    )
+    if not demo:
+        return ports
+    return replace(ports, simulator=folder.port("simulator"), simulator_admin=folder.port("simulator-admin"))
+
+
+def children_environment(
+    given: Mapping[str, str], folder: DataFolder, ports: Ports, *, database_url: str, broker_url: str, demo: bool
+) -> dict[str, str]:
+    """``given`` and what the parts must know of one another. What the operator set wins, where that makes sense."""
+    defaults = {
+        "WHAGO_GATEWAY_PUBLIC_HOST": f"{LOOPBACK}:{ports.gateway}",
+        "WHAGO_PUBLIC_URL": f"http://{LOOPBACK}:{ports.web}",
+    }
+    if "WHAGO_SECRET_KEY" not in given:
+        defaults["WHAGO_SECRET_KEY"] = folder.secret("secret-key")
+    fixed = {
+        "WHAGO_DATABASE_URL": database_url,
+        "WHAGO_BROKER_URL": broker_url,
+        "WHAGO_DATA_DIR": str(folder.path),
+        "WHAGO_GATEWAY_PORT": str(ports.gateway),
+        "WHAGO_BACKEND_URL": f"http://{LOOPBACK}:{ports.web}",
+        "WHAGO_BRIDGE_URL": f"http://{LOOPBACK}:{ports.bridge}",
+        "WHAGO_BRIDGE_SECRET": folder.secret("bridge-secret"),
+        "PYTHONUNBUFFERED": "1",
+    }
+    if demo:
+        fixed["WHAGO_ALLOW_PRIVATE_UPSTREAMS"] = "1"
+        fixed["WHAGO_SIMULATOR_ADMIN_URL"] = f"http://{LOOPBACK}:{ports.simulator_admin}"
+    return {**defaults, **given, **fixed}
+
+
+def postgres_spec(server: EmbeddedPostgres) -> Spec:
+    spec = _server_spec("postgres", server)
+    return replace(spec, before=server.clear_stale_pid, hurry_signal=signal.SIGQUIT)
+
+
+def valkey_spec(server: EmbeddedValkey) -> Spec:
+    return _server_spec("valkey", server)
+
+
+def web_spec(environment: Mapping[str, str], host: str, ports: Ports) -> Spec:
+    url = f"http://{_reached_at(host)}:{ports.web}/readyz"
+    argv = _whago("web", "--host", host, "--port", str(ports.web))
+    return Spec("web", argv, environment, ready=lambda: http_answers(url))
+
+
+def gateway_spec(environment: Mapping[str, str], host: str, ports: Ports, processes: int) -> Spec:
+    url = f"http://{LOOPBACK}:{ports.gateway_status}/readyz"
+    argv = _whago("gateway", "--host", host, "--port", str(ports.gateway), "--processes", str(processes))
+    argv += ["--status-port", str(ports.gateway_status)]
+    return Spec("gateway", argv, environment, ready=lambda: http_answers(url))
+
+
+def worker_spec(environment: Mapping[str, str], ports: Ports) -> Spec:
+    url = f"http://{LOOPBACK}:{ports.worker_status}/readyz"
+    argv = _whago("worker", "--status-port", str(ports.worker_status))
+    return Spec("worker", argv, environment, ready=lambda: http_answers(url))
+
+
+def bridge_spec(environment: Mapping[str, str], ports: Ports) -> Spec:
+    url = f"http://{LOOPBACK}:{ports.bridge}/healthz"
+    return Spec("bridge", _whago("bridge"), environment, ready=lambda: http_answers(url))
+
+
+def simulator_spec(environment: Mapping[str, str], ports: Ports) -> Spec:
+    argv = _whago("simulate-provider", "--host", LOOPBACK, "--port", str(ports.simulator))
+    argv += ["--admin-port", str(ports.simulator_admin)]
+    return Spec("simulator", argv, environment, ready=lambda: port_answers(LOOPBACK, ports.simulator))
+
+
+def traffic_spec(environment: Mapping[str, str]) -> Spec:
+    return Spec("demo-traffic", _whago("demo-traffic"), environment)
+
+
+def base_environment() -> dict[str, str]:
+    """Our own environment, less the variables that are set to nothing (they mean "not set")."""
+    return {name: value for name, value in os.environ.items() if value or not name.startswith("WHAGO_")}
+
+
+def _status_port(usual: int, count: int) -> int:
+    """The first of ``count`` ports: the usual ones, unless another installation on this machine has them."""
+    return usual if all(port_is_free(LOOPBACK, usual + number) for number in range(count)) else free_port()
+
+
+def _whago(*arguments: str) -> list[str]:
+    """The same Python, by module so that ``ps`` shows ``whago gateway …``; -P: no module of the working folder."""
+    return [sys.executable, "-P", "-m", "whago", *arguments]
+
+
+def _server_spec(name: str, server: EmbeddedServer) -> Spec:
+    return Spec(
+        name,
+        server.argv,
+        ready=server.answers,
+        account=server.account,
+        stop_signal=server.stop_signals[0],
+        death_signal=server.death_signal,
+        foundation=True,
+    )
+
+
+def _reached_at(host: str) -> str:
+    return LOOPBACK if host in ANY_ADDRESS else host

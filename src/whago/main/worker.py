@@ -1,0 +1,44 @@
+"""``whago worker``: the clocks, with their scheduler, as one process."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+import structlog
+
+from whago.errors import SettingsError
+from whago.kit import db
+from whago.kit import log as logging
+from whago.kit.crypto import Vault
+from whago.main.secret import secret_keys
+from whago.settings import load
+from whago.tasks.app import make_app
+from whago.tasks.clock import Tools
+from whago.tasks.metrics import ClockMetrics
+from whago.tasks.status import StatusListener
+from whago.tasks.table import all_clocks
+from whago.tasks.worker import serve
+
+STATUS_PORT: Final = 9148  # /healthz, /readyz and /metrics; a free port when it is taken
+
+log = structlog.get_logger()
+
+
+def run(*, status_port: int = STATUS_PORT) -> None:
+    """Works until SIGTERM or SIGINT. Raises SettingsError for what is missing, before anything starts."""
+    settings = load()
+    if settings.database_url is None:
+        raise SettingsError("WHAGO_DATABASE_URL is not set: the clocks work on a PostgreSQL database.")
+    if settings.broker_url is None:
+        raise SettingsError("WHAGO_BROKER_URL is not set: the clocks tick over a Redis or Valkey server.")
+    logging.configure(settings.log_format, "worker")
+    db.connect(settings.database_url)
+    tools = Tools(Vault(secret_keys(settings)), settings.tz, settings.allow_private_upstreams)
+    metrics = ClockMetrics()
+    clocks = all_clocks()
+    app = make_app(settings.broker_url, clocks, tools, metrics)
+    with StatusListener(metrics, status_port) as status:
+        log.info("worker.status", port=status.port)
+        code = serve(app, clocks, tools)
+    sys.exit(code)

@@ -1,0 +1,81 @@
+"""How often somebody may try: logins by account and address, registrations by address.
+
+The counts live in the broker, for all web processes. While it is away each process counts alone: weaker, never open.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import structlog
+from limits import RateLimitItem, RateLimitItemPerMinute
+from limits.errors import StorageError
+from limits.storage import MemoryStorage, storage_from_string
+from limits.strategies import MovingWindowRateLimiter
+
+from whago.errors import WhagoError
+
+log = structlog.get_logger()
+
+Answer = TypeVar("Answer")
+
+# Ten guesses in five minutes are 2,880 a day: hopeless against eight characters, and enough for clumsy fingers.
+ACCOUNT_FROM_ADDRESS: Final = RateLimitItemPerMinute(10, 5, namespace="login-account-address")
+# From anywhere: a little more, so that one attacker alone cannot lock the owner out.
+ACCOUNT: Final = RateLimitItemPerMinute(40, 5, namespace="login-account")
+# Failures of one address over all accounts: an office behind one address stays far below it.
+ADDRESS: Final = RateLimitItemPerMinute(300, 15, namespace="login-address")
+REGISTRATIONS: Final = RateLimitItemPerMinute(300, 60, namespace="register-address")
+BROKER_TIMEOUT_S: Final = 2.0
+
+
+class Attempts:
+    """Raises WhagoError("too_many_attempts") with ``retry_after_s``."""
+
+    def __init__(self, broker_url: str | None) -> None:
+        self._alone = MovingWindowRateLimiter(MemoryStorage())
+        self._shared = self._alone if broker_url is None else _shared_limiter(broker_url)
+
+    def before_login(self, email: str, address: str) -> None:
+        """Call before a password is looked at: the account's counts go up at once, so that a burst gains nothing."""
+        if not self._ask(lambda limiter: limiter.test(ADDRESS, address)):
+            raise self._refusal(ADDRESS, address)
+        for limit, key in ((ACCOUNT_FROM_ADDRESS, f"{email}|{address}"), (ACCOUNT, email)):
+            if not self._ask(lambda limiter, limit=limit, key=key: limiter.hit(limit, key)):  # type: ignore[misc]
+                raise self._refusal(limit, key)
+
+    def login_failed(self, address: str) -> None:
+        self._ask(lambda limiter: limiter.hit(ADDRESS, address))
+
+    def login_succeeded(self, email: str, address: str) -> None:
+        self._ask(lambda limiter: limiter.clear(ACCOUNT_FROM_ADDRESS, f"{email}|{address}"))
+        self._ask(lambda limiter: limiter.clear(ACCOUNT, email))
+
+    def before_registration(self, address: str) -> None:
+        if not self._ask(lambda limiter: limiter.hit(REGISTRATIONS, address)):
+            raise self._refusal(REGISTRATIONS, address)
+
+    def broker_answers(self) -> bool:
+        """Whether the shared counts can be reached; True when none were configured."""
+        try:
+            return self._shared is self._alone or bool(self._shared.storage.check())
+        except StorageError:
+            return False
+
+    def _refusal(self, limit: RateLimitItem, key: str) -> WhagoError:
+        reset = self._ask(lambda limiter: limiter.get_window_stats(limit, key)).reset_time
+        return WhagoError("too_many_attempts", retry_after_s=max(1, round(reset - time.time())))
+
+    def _ask(self, question: Callable[[MovingWindowRateLimiter], Answer]) -> Answer:
+        try:
+            return question(self._shared)
+        except StorageError as error:
+            log.warning("attempts.broker_unavailable", error=type(error.storage_error).__name__)
+            return question(self._alone)
+
+
+def _shared_limiter(url: str) -> MovingWindowRateLimiter:
+    options: dict[str, Any] = {"socket_timeout": BROKER_TIMEOUT_S, "socket_connect_timeout": BROKER_TIMEOUT_S}
+    return MovingWindowRateLimiter(storage_from_string(url, wrap_exceptions=True, **options))

@@ -1,0 +1,79 @@
+"""A chip's engine: its WhatsApp session in our bridge, or the credential that an external engine is given."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from whago.domain.actions.chips import CreatedChip, renew_gateway_token, set_chip_status, undo_chip_creation
+from whago.domain.models import ChipStatus
+from whago.domain.queries.chips import ChipView
+from whago.errors import WhagoError
+from whago.web.parts import Parts
+
+log = structlog.get_logger()
+
+RUNNING: Final = frozenset({"connecting", "qr", "open", "backoff"})  # states in which the bridge goes on by itself
+WAITING: Final = "proxy_blocked"  # it runs, but waits to be told that the gateway lets it through
+
+
+def gateway_urls(address: str, chip_id: UUID, token: str) -> dict[str, str]:
+    """How a chip dials the gateway. Both parts of the credential are URL-safe as they are."""
+    return {
+        "proxy_url": f"http://{chip_id}:{token}@{address}",
+        "socks5_url": f"socks5h://{chip_id}:{token}@{address}",
+    }
+
+
+def start_session(parts: Parts, created: CreatedChip) -> None:
+    """The last step of a chip's creation; when it fails the whole chip is taken back.
+
+    Raises WhagoError: bridge_unavailable, bridge_refused.
+    """
+    try:
+        bridge = parts.bridge
+        proxy_url = gateway_urls(parts.config.gateway_address, created.chip_id, created.gateway_token)["proxy_url"]
+        bridge.create(created.chip_id, proxy_url)
+    except WhagoError:
+        undo_chip_creation(created.chip_id)
+        forget_session(parts, created.chip_id)  # it may have started although we did not hear so
+        raise
+
+
+def reconnect(parts: Parts, chip: ChipView, *, now: datetime) -> None:
+    """Starts a chip's session again, unless the bridge is at it already.
+
+    A running session keeps its credential: a new one would cut it off.
+    Raises WhagoError: bridge_unavailable, bridge_refused.
+    """
+    bridge = parts.bridge
+    session = bridge.get(chip.id)
+    state = session.state if session is not None else None
+    if state in RUNNING:
+        return
+    token = renew_gateway_token(chip.owner.id, chip.id, now=now)
+    proxy_url = gateway_urls(parts.config.gateway_address, chip.id, token)["proxy_url"]
+    if state == WAITING:
+        bridge.use_proxy(chip.id, proxy_url)
+    else:
+        bridge.create(chip.id, proxy_url)
+    set_chip_status(chip.id, ChipStatus.CONNECTING, now=now)
+
+
+def disconnect(parts: Parts, chip: ChipView, *, now: datetime) -> None:
+    """Stops a chip's session; the phone stays linked."""
+    parts.bridge.stop(chip.id)
+    set_chip_status(chip.id, ChipStatus.DISCONNECTED, now=now, reason="stopped_by_user")
+
+
+def forget_session(parts: Parts, chip_id: UUID) -> None:
+    """Removes what the bridge may hold of a chip. What cannot be removed now is of no use: its credential is dead."""
+    if parts.config.bridge is None:
+        return
+    try:
+        parts.config.bridge.delete(chip_id, logout=True)
+    except WhagoError as error:
+        log.warning("bridge.forget_failed", chip=str(chip_id), code=error.code)

@@ -1,0 +1,25 @@
+"""The pages: server-rendered, refreshed by htmx, changing things through the JSON API as any client does."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, FastAPI
+from starlette.middleware.gzip import GZipMiddleware
+
+from whago.web.pages import account, admin_plans, admin_proxies, admin_users, chips, dashboard, notices
+from whago.web.pages.error_pages import error_page
+from whago.web.pages.files import StaticBuild
+
+COMPRESS_FROM_BYTES = 1_000  # below it a packet carries it anyway
+
+PARTS = (account, dashboard, chips, notices, admin_proxies, admin_users, admin_plans)
+
+router = APIRouter()
+for part in PARTS:
+    router.include_router(part.router)
+
+
+def install(app: FastAPI) -> None:
+    """Static files, compression and the look of errors."""
+    app.mount("/static/{build}", StaticBuild())
+    app.add_middleware(GZipMiddleware, minimum_size=COMPRESS_FROM_BYTES)
+    app.state.parts.error_page = error_page

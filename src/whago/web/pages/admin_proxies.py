@@ -1,0 +1,226 @@
+"""Providers, the pool and its statistics, with the dialogs that change them. Tabs are in the address."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter
+from fastapi.responses import RedirectResponse, Response
+
+from whago.domain.queries.dashboard import stats_dashboard
+from whago.domain.queries.paging import MAX_LIMIT
+from whago.domain.queries.proxies import ProviderView, ProxyView, get_provider, get_proxy, list_pool, list_providers
+from whago.providers.presets import PRESETS, Preset
+from whago.web.api.fields import Cursor, Search
+from whago.web.deps import Parted, Zone
+from whago.web.pages import labels
+from whago.web.pages.listing import address, next_page
+from whago.web.pages.rendering import AdminPage, Page
+from whago.web.pages.series import last_days
+from whago.web.parts import Parts
+
+PATH: Final = "/admin/proxies"
+API: Final = "/api/v1/admin/proxies"
+TABS: Final = ("providers", "pool", "stats")
+
+router = APIRouter(prefix=PATH)
+
+
+@router.get("")
+def proxies_page(
+    page: AdminPage,
+    parts: Parted,
+    tz: Zone,
+    tab: str = "providers",
+    search: Search = None,
+    provider: str = "",
+    cursor: Cursor = None,
+) -> Response:
+    """One tab, or for htmx the part of it that refreshes."""
+    if tab == "pool":
+        return _pool(page, parts, search or "", provider, cursor)
+    if tab == "stats":
+        return _stats(page, tz)
+    return _providers(page, parts, cursor)
+
+
+@router.get("/series")
+def series(page: AdminPage, tz: Zone) -> Response:
+    """What all customers used in the last days, for its own refreshing."""
+    return page.draw("macros/_series.html", **_series(page, tz))
+
+
+@router.get("/dialogs/provider-new")
+def new_provider(page: AdminPage) -> Response:
+    return _provider_dialog(page, None, f"POST {API}/providers")
+
+
+@router.get("/dialogs/provider-edit/{provider_id}")
+def edit_provider(provider_id: UUID, page: AdminPage, parts: Parted) -> Response:
+    return _provider_dialog(page, get_provider(parts.vault, provider_id), f"PUT {API}/providers/{provider_id}")
+
+
+@router.get("/dialogs/provider-test/{provider_id}")
+def test_provider(provider_id: UUID, page: AdminPage, parts: Parted) -> Response:
+    name = get_provider(parts.vault, provider_id).name
+    return _dialog(page, "providers", "test", api=f"POST {API}/providers/{provider_id}/test", name=name)
+
+
+@router.get("/dialogs/provider-delete/{provider_id}")
+def delete_provider(provider_id: UUID, page: AdminPage, parts: Parted) -> Response:
+    one = get_provider(parts.vault, provider_id)
+    return _dialog(
+        page,
+        "providers",
+        "delete",
+        api=f"DELETE {API}/providers/{provider_id}",
+        name=one.name,
+        text=page.translate("Its proxies go with it. What they moved stays in the ledger and on the bills."),
+        refresh="#providers",
+        force="provider_in_use",
+    )
+
+
+@router.get("/dialogs/proxy-new")
+def new_proxy(page: AdminPage, parts: Parted) -> Response:
+    return _proxy_dialog(page, parts, None, f"POST {API}/pool")
+
+
+@router.get("/dialogs/proxy-import")
+def import_proxies(page: AdminPage, parts: Parted) -> Response:
+    return _dialog(page, "pool", "import", api=f"POST {API}/pool/import", provider_options=_provider_options(parts))
+
+
+@router.get("/dialogs/proxy-edit/{proxy_id}")
+def edit_proxy(proxy_id: UUID, page: AdminPage, parts: Parted) -> Response:
+    return _proxy_dialog(page, parts, get_proxy(parts.vault, proxy_id), f"PUT {API}/pool/{proxy_id}")
+
+
+@router.get("/dialogs/proxy-test/{proxy_id}")
+def test_proxy(proxy_id: UUID, page: AdminPage, parts: Parted) -> Response:
+    name = get_proxy(parts.vault, proxy_id).proxy_url
+    return _dialog(page, "pool", "test", api=f"POST {API}/pool/{proxy_id}/test", name=name)
+
+
+@router.get("/dialogs/proxy-delete/{proxy_id}")
+def delete_proxy(proxy_id: UUID, page: AdminPage, parts: Parted) -> Response:
+    one = get_proxy(parts.vault, proxy_id)
+    return _dialog(
+        page,
+        "pool",
+        "delete",
+        api=f"DELETE {API}/pool/{proxy_id}",
+        name=one.proxy_url,
+        text=page.translate("It leaves the pool. What it moved stays in the ledger and on the bills."),
+        refresh="#pool",
+        force="proxy_in_use",
+    )
+
+
+def _providers(page: Page, parts: Parts, cursor: str | None) -> Response:
+    found = list_providers(parts.vault, cursor=cursor)
+    here = {"tab": "providers"}
+    return page.draw(
+        "admin/_providers.html" if page.is_fragment else "admin/proxies.html",
+        tab="providers",
+        providers=found.items,
+        presets=PRESETS,
+        here=address(PATH, {**here, "cursor": cursor}),
+        next_href=next_page(PATH, here, found.next_cursor),
+        first_href=address(PATH, here) if cursor else None,
+    )
+
+
+def _pool(page: Page, parts: Parts, search: str, provider: str, cursor: str | None) -> Response:
+    provider_id = _id_or_none(provider)
+    found = list_pool(parts.vault, provider_id=provider_id, search=search or None, cursor=cursor)
+    filters = {"search": search, "provider": str(provider_id or "")}
+    here = {"tab": "pool", **filters}
+    options = _provider_options(parts)
+    return page.draw(
+        "admin/_pool_table.html" if page.is_fragment else "admin/proxies.html",
+        tab="pool",
+        pool=found.items,
+        filters=filters,
+        has_providers=bool(options),
+        provider_options=options,
+        here=address(PATH, {**here, "cursor": cursor}),
+        next_href=next_page(PATH, here, found.next_cursor),
+        first_href=address(PATH, here) if cursor else None,
+    )
+
+
+def _stats(page: Page, tz: Zone) -> Response:
+    stats = stats_dashboard(now=page.now, tz=tz)
+    if page.is_fragment:
+        return page.draw("admin/_stats_figures.html", stats=stats)
+    return page.draw("admin/proxies.html", tab="stats", stats=stats, **_series(page, tz))
+
+
+def _series(page: Page, tz: Zone) -> dict[str, Any]:
+    return last_days(None, now=page.now, tz=tz) | {"series_href": f"{PATH}/series"}
+
+
+def _provider_dialog(page: Page, one: ProviderView | None, api: str) -> Response:
+    say = page.translate
+    return _dialog(
+        page,
+        "providers",
+        "provider",
+        api=api,
+        one=one,
+        presets=PRESETS,
+        preset_facts={key: json.dumps(_facts(preset, page)) for key, preset in PRESETS.items()},
+        provider_types=[(code, say(name)) for code, name in labels.PROVIDER_TYPES.items()],
+        protocols=list(labels.PROTOCOLS.items()),
+    )
+
+
+def _facts(preset: Preset, page: Page) -> Mapping[str, Any]:
+    """What the form fills in when this vendor is chosen. A vendor with fields of its own opens the further settings."""
+    return {
+        "fields": {
+            "host": preset.host,
+            "username_template": preset.username_template,
+            "password_template": preset.password_template,
+            "bytes_per_gb": str(preset.bytes_per_gb),
+        },
+        "ports": {protocol: preset.port_for(protocol) for protocol in preset.protocols},
+        "is_open": "country" in preset.needs or preset.key == "custom",
+        "notes": page.translate(preset.notes),
+    }
+
+
+def _proxy_dialog(page: Page, parts: Parts, one: ProxyView | None, api: str) -> Response:
+    room = one.max_chips if one is not None and one.proxy_type == "rotating" else None
+    return _dialog(
+        page,
+        "pool",
+        "proxy",
+        api=api,
+        one=one,
+        one_region=one.own_region if one else "",
+        max_chips=room,
+        provider_options=_provider_options(parts),
+    )
+
+
+def _provider_options(parts: Parts) -> list[tuple[str, str]]:
+    return [(str(one.id), one.name) for one in list_providers(parts.vault, limit=MAX_LIMIT).items]
+
+
+def _dialog(page: Page, tab: str, template: str, **context: Any) -> Response:
+    """A dialog's address is no page of its own: opened alone it leads to the tab."""
+    if not page.is_fragment:
+        return RedirectResponse(f"{PATH}?tab={tab}", 303)
+    return page.draw(f"admin/dialogs/{template}.html", **context)
+
+
+def _id_or_none(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

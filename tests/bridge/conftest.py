@@ -1,0 +1,238 @@
+"""A real bridge (Node, Baileys) between a CONNECT proxy in the gateway's place and a stand-in of WhatsApp's edge."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import socket
+import socketserver
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+from whago.bridge.client import BridgeClient
+from whago.bridge.events import SIGNATURE_HEADER, TIMESTAMP_HEADER
+from whago.main.node import BRIDGE_DIR, install_modules, node_binary
+
+SECRET = "a-secret-of-the-tests-0123456789"
+PHONE = "5511987654321"
+Value = TypeVar("Value")
+Server = TypeVar("Server", bound=socketserver.BaseServer)
+
+PATIENCE_S = 30.0  # far above what anything here takes; only a failing test waits so long
+
+
+def eventually(ask: Callable[[], Value], wanted: Callable[[Value], bool], what: str) -> Value:
+    """The first answer that is wanted. Fails with the last one when none comes."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        answer = ask()
+        if wanted(answer):
+            return answer
+        assert time.monotonic() < deadline, f"waited in vain for {what}: {answer}"
+        time.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class PostedEvent:
+    authorization: str | None
+    timestamp: str | None
+    signature: str | None
+    body: bytes
+
+
+class Backend(ThreadingHTTPServer):
+    """Takes whatever is posted."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.posted: list[PostedEvent] = []
+        super().__init__(("127.0.0.1", 0), _BackendRequest)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/internal/bridge/events"
+
+
+class _BackendRequest(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Backend
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        bearer, timestamp, signature = (
+            self.headers.get(name) for name in ("Authorization", TIMESTAMP_HEADER, SIGNATURE_HEADER)
+        )
+        self.server.posted.append(PostedEvent(bearer, timestamp, signature, body))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Gateway(socketserver.ThreadingTCPServer):
+    """Answers CONNECT with a tunnel to the edge, or with ``refusal`` (status, reason)."""
+
+    daemon_threads = True
+    refusal: tuple[int, str] | None = None
+
+    def __init__(self, edge_port: int) -> None:
+        self.edge_port = edge_port
+        self.heads: list[bytes] = []
+        super().__init__(("127.0.0.1", 0), _GatewayConnection)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.server_address[1]}"
+
+    def proxy_url(self, user: str = "chip") -> str:
+        return f"http://{user}:sesame@{self.address}"
+
+
+class _GatewayConnection(socketserver.BaseRequestHandler):
+    server: Gateway
+    request: socket.socket
+
+    def handle(self) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            part = self.request.recv(4096)
+            if not part:
+                return
+            head += part
+        self.server.heads.append(head)
+        if self.server.refusal:
+            status, reason = self.server.refusal
+            self.request.sendall(f"HTTP/1.1 {status} No\r\nX-Gateway-Reason: {reason}\r\n\r\n".encode())
+            return
+        with socket.create_connection(("127.0.0.1", self.server.edge_port)) as upstream:
+            self.request.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            with contextlib.suppress(OSError):
+                _pump(self.request, upstream)
+
+
+def _pump(client: socket.socket, upstream: socket.socket) -> None:
+    while True:
+        for ready in select.select([client, upstream], [], [])[0]:
+            part = ready.recv(65536)
+            if not part:
+                return
+            (upstream if ready is client else client).sendall(part)
+
+
+@dataclass
+class Edge:
+    """The stand-in of WhatsApp's edge (bridge/test/stand-in/main.ts), by its control address."""
+
+    port: int
+    control_url: str
+    ca_file: str
+    noise_root: str
+
+    def tell(self, command: str, **body: Any) -> dict[str, Any]:
+        return dict(httpx.post(f"{self.control_url}/{command}", json=body, trust_env=False).raise_for_status().json())
+
+    def state(self) -> dict[str, Any]:
+        return dict(httpx.get(f"{self.control_url}/state", trust_env=False).raise_for_status().json())
+
+
+@dataclass
+class BridgeProcess:
+    """``process`` prints JSON lines; ``url`` is known once it is ready."""
+
+    process: subprocess.Popen[str]
+    url: str
+    lines: list[str] = field(default_factory=list)
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(PATIENCE_S)
+
+
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    install_modules()
+    folder = tmp_path_factory.mktemp("edge")
+    process = subprocess.Popen(
+        [node_binary(), BRIDGE_DIR / "test/stand-in/main.ts", folder], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    told = json.loads(process.stdout.readline())
+    yield Edge(told["edge_port"], told["control_url"], told["ca_file"], told["noise_root"])
+    process.terminate()
+    process.wait(PATIENCE_S)
+
+
+@pytest.fixture(scope="module")
+def gateway(edge: Edge) -> Iterator[Gateway]:
+    yield from _serving(Gateway(edge.port))
+
+
+@pytest.fixture(scope="module")
+def backend() -> Iterator[Backend]:
+    yield from _serving(Backend())
+
+
+def _serving(server: Server) -> Iterator[Server]:
+    with server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def bridge(
+    edge: Edge, gateway: Gateway, backend: Backend, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[BridgeProcess]:
+    started = start_bridge(edge, gateway.address, backend.url, tmp_path_factory.mktemp("bridge"))
+    yield started
+    assert started.stop() == 0
+
+
+def start_bridge(edge: Edge, gateway_address: str, events_url: str, folder: Path) -> BridgeProcess:
+    """A bridge on a free port that trusts the edge's certificate."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "BRIDGE_PORT": "0",
+        "BRIDGE_SECRET": SECRET,
+        "BRIDGE_GATEWAY": gateway_address,
+        "BRIDGE_EVENTS_URL": events_url,
+        "BRIDGE_DATA_DIR": str(folder),
+        "NODE_EXTRA_CA_CERTS": edge.ca_file,
+        "NOISE_ROOT": edge.noise_root,
+    }
+    command: list[Path | str] = [
+        node_binary(),
+        "--import",
+        BRIDGE_DIR / "test/preload/noise-root.ts",
+        BRIDGE_DIR / "src/main.ts",
+    ]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    ready = json.loads(process.stdout.readline())
+    assert ready["event"] == "bridge.ready"
+    bridge = BridgeProcess(process, f"http://127.0.0.1:{ready['port']}")
+    threading.Thread(target=bridge.lines.extend, args=(process.stdout,), daemon=True).start()
+    return bridge
+
+
+@pytest.fixture
+def client(bridge: BridgeProcess, gateway: Gateway) -> Iterator[BridgeClient]:
+    """A client of a bridge without chips and of a gateway that tunnels."""
+    with BridgeClient(bridge.url, SECRET) as client:
+        yield client
+        gateway.refusal = None
+        for chip in client.list().items:
+            client.delete(chip.chip_id, logout=False)

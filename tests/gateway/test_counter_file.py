@@ -1,0 +1,210 @@
+"""The counter file by itself: what was stored is read back, and what is torn is told apart."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.gateway.control_double import Bank, Control
+from whago.gateway.control import ControlUnavailable, TunnelUsage
+from whago.gateway.counters import (
+    DOWN,
+    FIRST_SLOTS,
+    HEADER_BYTES,
+    OVERHEAD,
+    SLOT_BYTES,
+    UP,
+    CounterFile,
+    CounterFileFull,
+    NotACounterFile,
+    Slot,
+    pack_identity,
+    read_counters,
+)
+from whago.gateway.settle import settle_dead
+
+MOMENT = datetime(2025, 11, 3, 14, 5, 6, 789012, tzinfo=UTC)
+
+
+def usage(tunnel_id: int = 1, price_id: int = 5) -> TunnelUsage:
+    return TunnelUsage(
+        tunnel_id=tunnel_id,
+        user_id=uuid4(),
+        chip_id=uuid4(),
+        proxy_id=uuid4(),
+        assignment_id=uuid4(),
+        price_id=price_id,
+        hour=datetime(2025, 11, 3, 14, tzinfo=UTC),
+        bytes_up=0,
+        bytes_down=0,
+        overhead=0,
+        started_at=MOMENT,
+        last_at=MOMENT,
+    )
+
+
+def open_slot(file: CounterFile, opened: TunnelUsage) -> Slot:
+    started_us = int(opened.started_at.timestamp()) * 1_000_000 + opened.started_at.microsecond
+    return file.open_slot(pack_identity(opened.tunnel_id, opened, int(opened.hour.timestamp()), started_us), started_us)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> CounterFile:
+    return CounterFile(tmp_path, uuid4())
+
+
+def count(file: CounterFile, opened: TunnelUsage, up: int, down: int, overhead: int) -> TunnelUsage:
+    slot = open_slot(file, opened)
+    slot.cells[slot.base + UP] += up
+    slot.cells[slot.base + DOWN] += down
+    slot.cells[slot.base + OVERHEAD] += overhead
+    return replace(opened, bytes_up=up, bytes_down=down, overhead=overhead)
+
+
+def test_what_was_counted_is_read_back(file: CounterFile) -> None:
+    wanted = [count(file, usage(number), number, number * 2, 300) for number in range(1, 20)]
+    dead = read_counters(file.path.read_bytes())
+    assert dead.torn == 0
+    assert sorted(dead.usages, key=lambda row: row.tunnel_id) == wanted
+    assert file.path.name == f"{dead.boot_id}.counters"
+
+
+def test_a_freed_slot_is_not_read_and_is_used_again(file: CounterFile) -> None:
+    slot = open_slot(file, usage())
+    slot.cells[slot.base + UP] = 12345
+    file.free_slot(slot)
+    assert read_counters(file.path.read_bytes()).usages == []
+    again = usage(2)
+    assert open_slot(file, again) is slot
+    assert read_counters(file.path.read_bytes()).usages == [again]
+
+
+def test_it_grows_and_running_slots_stay_where_they_are(file: CounterFile) -> None:
+    first = open_slot(file, usage(0))
+    for number in range(1, FIRST_SLOTS * 4):
+        open_slot(file, usage(number))
+    first.cells[first.base + UP] += 77
+    dead = read_counters(file.path.read_bytes())
+    assert {row.tunnel_id for row in dead.usages} == set(range(FIRST_SLOTS * 4))
+    assert next(row.bytes_up for row in dead.usages if row.tunnel_id == 0) == 77
+    assert file.live_slots == FIRST_SLOTS * 4
+
+
+def test_a_full_file_says_so(file: CounterFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("whago.gateway.counters.MAX_SLOTS", FIRST_SLOTS)
+    for number in range(FIRST_SLOTS):
+        open_slot(file, usage(number))
+    with pytest.raises(CounterFileFull):
+        open_slot(file, usage())
+
+
+def test_a_negative_price_id_and_great_counters_survive(file: CounterFile) -> None:
+    wanted = count(file, usage(1 << 62, price_id=-3), 1 << 60, (1 << 64) - 1, 0)
+    assert read_counters(file.path.read_bytes()).usages == [wanted]
+
+
+@given(st.data())
+def test_a_slot_cut_at_any_byte_while_it_is_filled_is_free(data: st.DataObject) -> None:
+    """The seal is written last: whatever part of the identity was there at the kill, the slot does not count."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = CounterFile(Path(folder), uuid4())
+        slot = open_slot(file, usage())
+        file.free_slot(slot)
+        content = bytearray(file.path.read_bytes())
+    start = HEADER_BYTES + slot.base * 8
+    cut = data.draw(st.integers(8, SLOT_BYTES))
+    content[start + 8 : start + cut] = data.draw(st.binary(min_size=cut - 8, max_size=cut - 8))
+    assert read_counters(bytes(content)).usages == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda content: content[:100], "less than its header"),
+        (lambda content: b"X" + content[1:], "does not begin"),
+        (lambda content: content[:20] + b"\xff" + content[21:], "checksum"),
+        (lambda content: content[:0], "0 bytes"),
+    ],
+)
+def test_a_damaged_header_is_refused_with_a_sentence(file: CounterFile, damage, sentence: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(NotACounterFile, match=sentence):
+        read_counters(damage(file.path.read_bytes()))
+
+
+@given(st.binary(max_size=HEADER_BYTES + 3 * SLOT_BYTES))
+def test_any_bytes_are_either_read_or_refused(content: bytes) -> None:
+    with pytest.raises(NotACounterFile):
+        read_counters(content)
+
+
+def dead_file(folder: Path) -> tuple[Path, UUID, list[TunnelUsage]]:
+    boot_id = uuid4()
+    file = CounterFile(folder, boot_id)
+    rows = [count(file, usage(number), number * 10, 5, 300) for number in range(1, 4)]
+    file.close()
+    return file.path, boot_id, rows
+
+
+def test_a_dead_boot_is_settled_and_its_file_removed(tmp_path: Path) -> None:
+    path, boot_id, rows = dead_file(tmp_path)
+    bank = Bank()
+    assert asyncio.run(settle_dead(tmp_path, Control(bank))) == 1
+    assert bank.settled == [boot_id]
+    assert sorted(bank.rows.values(), key=lambda row: row.tunnel_id) == rows
+    assert not path.exists()
+
+
+def test_a_file_stays_until_the_control_plane_has_answered(tmp_path: Path) -> None:
+    path, boot_id, _ = dead_file(tmp_path)
+    bank = Bank()
+    control = Control(bank)
+    control.down = True
+    with pytest.raises(ControlUnavailable):
+        asyncio.run(settle_dead(tmp_path, control))
+    assert path.exists()
+    control.down = False
+    assert asyncio.run(settle_dead(tmp_path, control)) == 1
+    assert bank.settled == [boot_id]
+
+
+def test_of_a_damaged_slot_the_others_are_settled_and_the_file_is_kept(tmp_path: Path) -> None:
+    path, boot_id, _ = dead_file(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[HEADER_BYTES + 5 * 8 + 3] ^= 0xFF
+    path.write_bytes(content)
+    bank = Bank()
+    assert asyncio.run(settle_dead(tmp_path, Control(bank))) == 1
+    assert len(bank.rows) == 2
+    assert bank.settled == [boot_id]
+    assert [entry.name for entry in tmp_path.iterdir()] == [f"{path.name}.rejected"]
+
+
+def test_a_file_under_another_boots_name_is_set_aside(tmp_path: Path) -> None:
+    path, _, _ = dead_file(tmp_path)
+    path.rename(tmp_path / f"{uuid4()}.counters")
+    bank = Bank()
+    assert asyncio.run(settle_dead(tmp_path, Control(bank))) == 0
+    assert bank.rows == {}
+    assert [entry.suffix for entry in tmp_path.iterdir()] == [".rejected"]
+
+
+def test_two_settlers_settle_once(tmp_path: Path) -> None:
+    dead_file(tmp_path)
+    bank = Bank()
+    slow, quick = Control(bank), Control(bank)
+    slow.slow_s = 0.2
+
+    async def both() -> list[int]:
+        return await asyncio.gather(settle_dead(tmp_path, slow), settle_dead(tmp_path, quick))
+
+    assert sorted(asyncio.run(both())) == [0, 1]
+    assert len(bank.settled) == 1
