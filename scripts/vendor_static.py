@@ -17,8 +17,8 @@ from pathlib import Path
 
 ICONS = (
     "activity arrow-left ban bell bell-off chart-column check chevron-down chevron-right circle-alert circle-check copy"
-    " ellipsis globe info key-round languages layers layout-dashboard log-out menu monitor moon network pencil plug plus"
-    " qr-code refresh-cw search server smartphone sun trash-2 triangle-alert unplug user-round users wifi-off x zap"
+    " ellipsis globe info key-round languages layers layout-dashboard log-out menu monitor moon network pencil plug"
+    " plus qr-code refresh-cw search server smartphone sun trash-2 triangle-alert unplug user-round users wifi-off x"
 )
 ROOT = Path(__file__).resolve().parent.parent
 FOR_PAGES = ROOT / "src/whago/web/static/vendor"

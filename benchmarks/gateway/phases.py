@@ -152,7 +152,9 @@ class Measurement:
 class _Clocks:
     """CPU seconds of everybody while a phase runs."""
 
-    def __init__(self, gateway: Running | None, control_cpu_s: Callable[[], float] | None, ends: tuple[int, int]) -> None:
+    def __init__(
+        self, gateway: Running | None, control_cpu_s: Callable[[], float] | None, ends: tuple[int, int]
+    ) -> None:
         self._gateway_clock = gateway.cpu_s if gateway is not None else _no_cpu
         self._control_clock = control_cpu_s or _no_cpu
         self._ends = ends

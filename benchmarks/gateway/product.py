@@ -11,7 +11,8 @@ from typing import Final, Self
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.orm import InstrumentedAttribute
 
 from benchmarks.gateway.ends import PROVIDER_PASSWORD, PROVIDER_USER, TARGET, USER_PREFIX
 from benchmarks.gateway.peer import CLIENTS, Client, Command
@@ -28,6 +29,7 @@ from whago.main.migrate import upgrade
 SECRET: Final = "a-secret-key-that-only-the-benchmark-uses"
 TZ: Final = ZoneInfo("America/Sao_Paulo")
 CHIPS_PER_USER: Final = 25  # ten customers: leases are asked for and shared as in production
+COST_PER_GB: Final = Decimal(25)  # in reais; nothing here depends on it
 ROOMY_GB: Final = Decimal(1_000_000)  # a real limit, so that every byte is leased; no run reaches it
 
 
@@ -87,51 +89,28 @@ class ProductDatabase:
             plan_id, user_id = new_id(), new_id()
             tx.add(_plan(plan_id, limit_gb, now))
             tx.flush()
-            tx.add(User(id=user_id, name="Bench", email=f"{user_id}@example.com", password_hash="!", plan_id=plan_id, created_at=now))
+            tx.add(_user(user_id, plan_id, now))
         return user_id, [self._chip(user_id, number) for number in range(chips)]
 
     def committed_bytes(self, user_id: UUID) -> int:
         """What the customer is billed for in all months (a run may cross one's end)."""
-        with db.reading() as tx:
-            return int(tx.scalar(select(func.sum(UserProxyCost.total_bytes)).where(UserProxyCost.user_id == user_id)) or 0)
+        return _sum(UserProxyCost.total_bytes, UserProxyCost.user_id == user_id)
 
     def bytes_down(self, user_id: UUID) -> int:
         """Tunnel bytes towards the chips in the ledger: comparable with what the chips received."""
-        with db.reading() as tx:
-            return int(tx.scalar(select(func.sum(UsageLog.bytes_down)).where(UsageLog.user_id == user_id)) or 0)
-
-    def leased_bytes(self, user_id: UUID) -> int:
-        with db.reading() as tx:
-            return int(tx.scalar(select(func.sum(UserProxyCost.leased_bytes)).where(UserProxyCost.user_id == user_id)) or 0)
+        return _sum(UsageLog.bytes_down, UsageLog.user_id == user_id)
 
     def _make_pool(self) -> None:
         now = clock.now()
         provider_id = new_id()
         with db.transaction() as tx:
-            provider = Provider(
-                id=provider_id,
-                name="Far end",
-                provider_type="residential",
-                preset="custom",
-                protocol="http",
-                host="127.0.0.1",
-                port=1,
-                credentials=Vault([SECRET]).seal({"username": PROVIDER_USER, "password": PROVIDER_PASSWORD}),
-                username_template=USER_PREFIX.replace(PROVIDER_USER, "{username}", 1) + "{session}",
-                password_template="{password}",
-                cost_per_gb=Decimal(25),
-                created_at=now,
-                updated_at=now,
-            )
-            price = ProviderPrice(
-                provider_id=provider_id, cost_per_gb=Decimal(25), bytes_per_gb=10**9, currency="BRL", effective_from=now
-            )
+            provider, price = _provider(provider_id, now), _price(provider_id, now)
             tx.add(provider)
             tx.flush()
             tx.add(price)
             tx.flush()
             provider.current_price_id = price.id
-            tx.add(Proxy(provider_id=provider_id, proxy_type="rotating", proxy_url="http://127.0.0.1:1", created_at=now, updated_at=now))
+            tx.add(_proxy(provider_id, now))
 
     def _make_chips(self) -> list[Client]:
         return [
@@ -139,9 +118,7 @@ class ProductDatabase:
         ]
 
     def _chip(self, user_id: UUID, number: int) -> Client:
-        chip = create_chip(
-            user_id, alias=f"chip {number}", engine=Engine.EXTERNAL, region=None, now=clock.now(), tz=TZ
-        )
+        chip = create_chip(user_id, alias=f"chip {number}", engine=Engine.EXTERNAL, region=None, now=clock.now(), tz=TZ)
         return Client(str(chip.chip_id), chip.gateway_token, "")
 
 
@@ -156,3 +133,54 @@ def _plan(plan_id: UUID, limit_gb: Decimal, now: datetime) -> Plan:
         created_at=now,
         updated_at=now,
     )
+
+
+def _user(user_id: UUID, plan_id: UUID, now: datetime) -> User:
+    return User(
+        id=user_id,
+        name="Bench",
+        email=f"{user_id}@example.com",
+        password_hash="!",
+        plan_id=plan_id,
+        created_at=now,
+    )
+
+
+def _provider(provider_id: UUID, now: datetime) -> Provider:
+    return Provider(
+        id=provider_id,
+        name="Far end",
+        provider_type="residential",
+        preset="custom",
+        protocol="http",
+        host="127.0.0.1",
+        port=1,
+        credentials=Vault([SECRET]).seal({"username": PROVIDER_USER, "password": PROVIDER_PASSWORD}),
+        username_template=USER_PREFIX.replace(PROVIDER_USER, "{username}", 1) + "{session}",
+        password_template="{password}",
+        cost_per_gb=COST_PER_GB,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _price(provider_id: UUID, now: datetime) -> ProviderPrice:
+    return ProviderPrice(
+        provider_id=provider_id, cost_per_gb=COST_PER_GB, bytes_per_gb=10**9, currency="BRL", effective_from=now
+    )
+
+
+def _proxy(provider_id: UUID, now: datetime) -> Proxy:
+    """Its address is set by ``point_at`` before anybody dials it."""
+    return Proxy(
+        provider_id=provider_id,
+        proxy_type="rotating",
+        proxy_url="http://127.0.0.1:1",
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _sum(column: InstrumentedAttribute[int], of: ColumnElement[bool]) -> int:
+    with db.reading() as tx:
+        return int(tx.scalar(select(func.sum(column)).where(of)) or 0)

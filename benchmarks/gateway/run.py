@@ -1,4 +1,4 @@
-"""One whole run: install, measure everybody in turn and in rounds, stall everybody side by side, check ours for exactness."""
+"""One whole run: install everybody, measure everybody in turn and in rounds, then stall everybody side by side."""
 
 from __future__ import annotations
 
@@ -134,6 +134,10 @@ def _measure(bench: Bench, entry: Entry, effort: Effort) -> None:
 
 def _line(round_: Round) -> str:
     figures = round_.figures
-    wanted = {"setups_per_s": "{:,.0f} tunnels/s", "bulk_gb_per_s": "{:.2f} GB/s", "bulk_cpu_s_per_gb": "{:.2f} CPU s/GB"}
+    wanted = {
+        "setups_per_s": "{:,.0f} tunnels/s",
+        "bulk_gb_per_s": "{:.2f} GB/s",
+        "bulk_cpu_s_per_gb": "{:.2f} CPU s/GB",
+    }
     told = [text.format(figures[name]) for name, text in wanted.items() if name in figures]
     return ", ".join([*told, *round_.notes])

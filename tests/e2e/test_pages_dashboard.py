@@ -128,6 +128,19 @@ def test_the_chart_is_drawn_from_its_table_and_tells_a_day_on_hover(visits: Visi
     expect(page.locator("#usage-days tbody tr").first).to_contain_text("12,3 MB")
 
 
+def test_the_open_table_stays_open_while_it_is_refreshed(visits: Visits, customer: User) -> None:
+    chip_id = new_chip(customer, "Suporte").chip_id
+    meter = Meter.start()
+    meter.move(chip_id, 1_000_000)
+    page = visits.signed_in(customer)
+    page.get_by_text("Ver como tabela").click()
+    meter.move(chip_id, 4_000_000)
+    page.evaluate("htmx.trigger('#series', 'refresh')")
+    expect(page.locator("#usage-days tbody tr").first).to_contain_text("5 MB")
+    expect(page.locator("#usage-days")).to_be_visible()
+    expect(page.locator("#series canvas")).to_be_visible()
+
+
 def test_theme_and_language_are_kept(visits: Visits, customer: User) -> None:
     page = visits.signed_in(customer)
     light = page.evaluate("getComputedStyle(document.body).backgroundColor")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -127,6 +128,17 @@ def test_a_long_run_makes_the_next_wait_short_again() -> None:
     assert backoff.after(0) == 2
 
 
+def test_a_held_child_begins_when_the_gate_opens_and_needs_no_gate_again(rig: Rig) -> None:
+    gate = threading.Event()
+    rig.start("worker", "import sys, time; print('loaded', flush=True); sys.stdin.read(); " + SLEEPER, gate=gate)
+    rig.until_said("worker", "loaded")
+    assert rig.lines("worker") == ["loaded"]
+    gate.set()
+    rig.until_said("worker", "up")
+    os.kill(pid_of(rig, "worker"), signal.SIGKILL)
+    rig.until_said("worker", "up", times=2)
+
+
 def test_children_of_a_crashed_child_go_with_it(rig: Rig) -> None:
     rig.start("gateway", PARENT)
     rig.until_said("gateway", "grandchild")
@@ -223,6 +235,12 @@ class Program:
     def finish(self) -> str:
         return self.process.communicate(timeout=PATIENCE_S)[0]
 
+    def ended_by(self, number: signal.Signals) -> bool:
+        """Send it once more; whether there was nobody left to get it."""
+        time.sleep(0.1)
+        self.process.send_signal(number)
+        return self.process.poll() is not None
+
     def close(self) -> None:
         self.process.kill()
         self.process.communicate()
@@ -266,6 +284,6 @@ def test_a_stop_signal_ends_everything(program: Program, number: signal.Signals)
 def test_a_second_ctrl_c_does_not_wait_for_the_deaf(program: Program) -> None:
     program.process.send_signal(signal.SIGINT)
     assert program.line() == "stopping"
-    program.process.send_signal(signal.SIGINT)
+    until(lambda: program.ended_by(signal.SIGINT), "the program has ended")
     assert program.finish() == "stopped\n"
     assert not any(alive(pid) for pid in program.pids)

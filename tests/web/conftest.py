@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from tests.factories import make_ready_pool
 from tests.web.api_setup import Caller, config, sign_in
 from whago.domain.models import Provider, Proxy
+from whago.kit import log
 from whago.kit.crypto import Vault
 from whago.web.app import create_app
 from whago.web.attempts import Attempts
@@ -15,6 +16,7 @@ from whago.web.attempts import Attempts
 
 @pytest.fixture(scope="session")
 def _app() -> FastAPI:
+    log.configure("json", "web")
     return create_app(config())
 
 

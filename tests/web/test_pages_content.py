@@ -196,6 +196,17 @@ def test_a_long_list_goes_on_where_it_stopped(app: FastAPI, vault: Vault) -> Non
     assert "search=Loja" in following
 
 
+def test_a_customer_with_many_chips_does_not_fill_the_page(app: FastAPI, vault: Vault) -> None:
+    ready_pool(vault)
+    customer = make_account(make_plan(max_chips=60))  # type: ignore[arg-type]
+    for number in range(23):
+        new_chip(customer, f"Loja {number:02d}")
+    html = visitor(app, make_admin()).get("/admin/users").text
+    assert "Loja 19" in html
+    assert "Loja 20" not in html
+    assert "e mais 3" in html
+
+
 def test_empty_states_say_what_to_do(app: FastAPI) -> None:
     customer, admin = visitor(app, make_account("free")), visitor(app, make_admin())
     assert "Nenhum chip ainda" in customer.get("/chips").text

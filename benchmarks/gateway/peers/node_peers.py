@@ -24,7 +24,9 @@ def _proxy_chain(place: Place, tool: Tool) -> Command:
         for client in place.clients
     }
     config = {"port": place.port, "modules": str(tool.folder / "package.json"), "chips": chips}
-    return Command([*tool.argv, str(_SCRIPT), place.write("config.json", json.dumps(config))], {"NODE_ENV": "production"})
+    return Command(
+        [*tool.argv, str(_SCRIPT), place.write("config.json", json.dumps(config))], {"NODE_ENV": "production"}
+    )
 
 
 def _find_luminati(cache: Cache) -> Tool:

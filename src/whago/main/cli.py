@@ -30,6 +30,7 @@ app = typer.Typer(
 Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="TCP port to listen on.")]
 Processes = Annotated[int, typer.Option(min=1, max=64, help="Gateway processes that share the port.")]
+Hold = Annotated[bool, typer.Option("--hold", hidden=True, help="Load, then wait for the end of standard input.")]
 
 
 def main() -> None:
@@ -111,10 +112,12 @@ def gateway(
     shared: Annotated[
         bool, typer.Option("--shared", hidden=True, help="Share the port with sibling processes.")
     ] = False,
+    hold: Hold = False,
 ) -> None:
     """Serve the metering gateway (HTTP CONNECT and SOCKS5)."""
     from whago.main import gateway as command
 
+    _wait_to_begin(hold)
     command.run(host=host, port=port, processes=processes, status_port=status_port or None, reuse_port=shared)
 
 
@@ -123,10 +126,12 @@ def worker(
     status_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Loopback port of /healthz, /readyz and /metrics; 0 for any.")
     ] = 9148,
+    hold: Hold = False,
 ) -> None:
     """Run the queues and the clocks."""
     from whago.main import worker as command
 
+    _wait_to_begin(hold)
     command.run(status_port=status_port)
 
 
@@ -188,8 +193,15 @@ def simulate_provider(
 
 
 @app.command("demo-traffic", hidden=True)
-def demo_traffic() -> None:
+def demo_traffic(hold: Hold = False) -> None:
     """Let the demo's chips move bytes through the gateway."""
-    from whago.main import demo
+    from whago.main import demo_traffic as command
 
-    demo.run_traffic()
+    _wait_to_begin(hold)
+    command.run()
+
+
+def _wait_to_begin(hold: bool) -> None:
+    """``up`` loads every part while the database starts, and lets them begin when it is migrated."""
+    if hold and sys.stdin is not None:
+        sys.stdin.read()

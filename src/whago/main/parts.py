@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -86,22 +87,27 @@ def valkey_spec(server: EmbeddedValkey) -> Spec:
 
 
 def web_spec(environment: Mapping[str, str], host: str, ports: Ports) -> Spec:
+    """May start before the database: it says 503 until it can serve."""
     url = f"http://{_reached_at(host)}:{ports.web}/readyz"
     argv = _whago("web", "--host", host, "--port", str(ports.web))
     return Spec("web", argv, environment, ready=lambda: http_answers(url))
 
 
-def gateway_spec(environment: Mapping[str, str], host: str, ports: Ports, processes: int) -> Spec:
+def gateway_spec(
+    environment: Mapping[str, str], host: str, ports: Ports, processes: int, gate: threading.Event
+) -> Spec:
+    """Held until the database is filled."""
     url = f"http://{LOOPBACK}:{ports.gateway_status}/readyz"
     argv = _whago("gateway", "--host", host, "--port", str(ports.gateway), "--processes", str(processes))
-    argv += ["--status-port", str(ports.gateway_status)]
-    return Spec("gateway", argv, environment, ready=lambda: http_answers(url))
+    argv += ["--status-port", str(ports.gateway_status), "--hold"]
+    return Spec("gateway", argv, environment, ready=lambda: http_answers(url), gate=gate)
 
 
-def worker_spec(environment: Mapping[str, str], ports: Ports) -> Spec:
+def worker_spec(environment: Mapping[str, str], ports: Ports, gate: threading.Event) -> Spec:
+    """Held until the database is filled."""
     url = f"http://{LOOPBACK}:{ports.worker_status}/readyz"
-    argv = _whago("worker", "--status-port", str(ports.worker_status))
-    return Spec("worker", argv, environment, ready=lambda: http_answers(url))
+    argv = _whago("worker", "--status-port", str(ports.worker_status), "--hold")
+    return Spec("worker", argv, environment, ready=lambda: http_answers(url), gate=gate)
 
 
 def bridge_spec(environment: Mapping[str, str], ports: Ports) -> Spec:
@@ -115,8 +121,9 @@ def simulator_spec(environment: Mapping[str, str], ports: Ports) -> Spec:
     return Spec("simulator", argv, environment, ready=lambda: port_answers(LOOPBACK, ports.simulator))
 
 
-def traffic_spec(environment: Mapping[str, str]) -> Spec:
-    return Spec("demo-traffic", _whago("demo-traffic"), environment)
+def traffic_spec(environment: Mapping[str, str], gate: threading.Event) -> Spec:
+    """Held until the demo's customers exist."""
+    return Spec("demo-traffic", _whago("demo-traffic", "--hold"), environment, gate=gate)
 
 
 def base_environment() -> dict[str, str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ONE_WISH_S: Final = 0.5  # a wrapper and the terminal may both pass on the same Ctrl-C: no person is that quick
 
 
 class StopRequested(BaseException):
@@ -21,17 +23,20 @@ class StopRequests:
 
     def __init__(self, hurry: Callable[[], None]) -> None:
         self._hurry = hurry
+        self._hurry_from = 0.0
 
     def hurry_only(self) -> None:
         for number in STOP_SIGNALS:
             signal.signal(number, self._again)
 
     def first(self, _number: int, _frame: FrameType | None) -> None:
+        self._hurry_from = time.monotonic() + ONE_WISH_S
         self.hurry_only()
         raise StopRequested
 
     def _again(self, _number: int, _frame: FrameType | None) -> None:
-        threading.Thread(target=self._hurry, name="hurry", daemon=True).start()
+        if time.monotonic() >= self._hurry_from:
+            threading.Thread(target=self._hurry, name="hurry", daemon=True).start()
 
 
 @contextmanager

@@ -38,7 +38,8 @@ class Spec:
     """One child: how to start it, how to know that it serves, how to end it.
 
     ``ready`` must answer quickly (2 s at most). ``before`` runs ahead of every start and may raise ``StartError``.
-    A ``foundation`` is stopped after all the others.
+    A ``foundation`` is stopped after all the others. With a ``gate`` the child is started at once, and its standard
+    input ends when the gate opens: time for it to load.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Spec:
     hurry_signal: signal.Signals = signal.SIGKILL
     death_signal: signal.Signals = signal.SIGKILL
     foundation: bool = False
+    gate: threading.Event | None = None
     backoff: Backoff = field(default_factory=Backoff)
 
 
@@ -153,14 +155,26 @@ class Child:
                     cwd=spec.cwd,
                     account=spec.account,
                     death_signal=spec.death_signal,
+                    stdin=subprocess.PIPE if self._held() else subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                 )
-                return self._process
+            if self._process.stdin is not None:
+                threading.Thread(target=self._let_go, args=(self._process.stdin,), daemon=True).start()
+            return self._process
         except (StartError, OSError) as error:
             self.last_line = str(error)
             self._console.say(self.last_line, spec.name)
             return None
+
+    def _held(self) -> bool:
+        return self.spec.gate is not None and not self.spec.gate.is_set()
+
+    def _let_go(self, stdin: IO[bytes]) -> None:
+        """Ends the child's standard input when the gate opens."""
+        if self.spec.gate is not None:
+            self.spec.gate.wait()
+        stdin.close()
 
     def _read(self, stream: IO[bytes]) -> None:
         with stream:

@@ -70,6 +70,7 @@ class _Up:
         self.options = options
         self.console = console
         self.supervisor = supervisor
+        self.filled = threading.Event()
         self.began = time.monotonic()
         self.given = parts.base_environment()
         self.settings = load(self.given)
@@ -87,12 +88,10 @@ class _Up:
         environment = parts.children_environment(
             self.given, self.folder, ports, database_url=database_url, broker_url=broker_url, demo=self.options.demo
         )
-        self.supervisor.start(parts.bridge_spec(environment, ports))  # first: its modules may have to be downloaded
-        if self.options.demo:
-            self.supervisor.start(parts.simulator_spec(environment, ports))
+        self._start_parts(environment, ports)
         self._wait_foundations()
         admin, accounts = self._fill_database(load(environment), ports)
-        self._serve(environment, ports)
+        self._serve()
         self._say_ready(admin, accounts)
         while True:
             time.sleep(LAST_POLL_S)
@@ -136,6 +135,20 @@ class _Up:
             _check_broker(broker_url)
         return database_url, broker_url
 
+    def _start_parts(self, environment: Mapping[str, str], ports: parts.Ports) -> None:
+        """All load at once; what needs the database begins when it is filled."""
+        options = self.options
+        specs = [
+            parts.bridge_spec(environment, ports),  # first: its modules may have to be downloaded
+            *([parts.simulator_spec(environment, ports)] if options.demo else []),
+            parts.web_spec(environment, options.host, ports),
+            parts.gateway_spec(environment, options.host, ports, options.gateway_processes, self.filled),
+            parts.worker_spec(environment, ports, self.filled),
+            *([parts.traffic_spec(environment, self.filled)] if options.demo else []),
+        ]
+        for spec in specs:
+            self.supervisor.start(spec)
+
     def _wait_foundations(self) -> None:
         embedded = {"postgres": self.settings.database_url, "valkey": self.settings.broker_url}
         with self._step("Starting database and broker"):
@@ -168,19 +181,10 @@ class _Up:
         self.folder.keep_first_admin(FirstAdmin(email, None if chosen else password))
         return FirstAdmin(email, password)
 
-    def _serve(self, environment: Mapping[str, str], ports: parts.Ports) -> None:
-        options = self.options
-        names = ["gateway", "web", "worker"]
+    def _serve(self) -> None:
         with self._step("Starting web, gateway and worker"):
-            self.supervisor.start(parts.web_spec(environment, options.host, ports))
-            self.supervisor.start(
-                parts.gateway_spec(environment, options.host, ports, options.gateway_processes),
-            )
-            self.supervisor.start(parts.worker_spec(environment, ports))
-            if options.demo:
-                self.supervisor.start(parts.traffic_spec(environment))
-                names.append("demo-traffic")
-            self.supervisor.wait_ready(names, PARTS_TIMEOUT_S)
+            self.filled.set()
+            self.supervisor.wait_ready(["gateway", "web", "worker"], PARTS_TIMEOUT_S)
         with self._step("Waiting for the WhatsApp bridge"):
             self._wait_bridge()
 

@@ -32,7 +32,7 @@ def unblock_chips(db: Session, user_ids: Sequence[UUID], *, now: datetime, tz: Z
     totals = select(UserProxyCost.user_id, UserProxyCost.total_bytes).where(
         UserProxyCost.user_id.in_(owners), UserProxyCost.month_year == month
     )
-    used = dict(db.execute(totals).tuples().all())
+    used = dict(db.execute(totals).all())
     plans = allowances(db, owners)
     freed = 0
     for chip in blocked:

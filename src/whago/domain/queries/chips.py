@@ -16,6 +16,7 @@ from whago.domain.queries.paging import DEFAULT_LIMIT, Order, Page, as_id, as_mo
 from whago.errors import WhagoError
 from whago.kit.db import reading
 
+CHIPS_OF_EACH = 100  # of one user in a list of users: a customer with thousands must not make it slow
 NEWEST_FIRST = Order((Chip.created_at, Chip.id), (as_moment, as_id), descending=True)
 
 
@@ -118,10 +119,17 @@ def any_chip(chip_id: UUID, *, month: date) -> ChipView:
     return _one(_query(month).where(Chip.id == chip_id))
 
 
-def chips_of_users(user_ids: Collection[UUID], *, month: date) -> dict[UUID, list[ChipView]]:
-    """The chips of several users at once, oldest first."""
+def chips_of_users(user_ids: Collection[UUID], *, month: date, each: int = CHIPS_OF_EACH) -> dict[UUID, list[ChipView]]:
+    """The chips of several users at once, oldest first, at most ``each`` of everyone."""
     found: dict[UUID, list[ChipView]] = defaultdict(list)
-    query = _query(month).where(Chip.user_id.in_(user_ids)).order_by(Chip.created_at, Chip.id)
+    place = func.row_number().over(partition_by=Chip.user_id, order_by=(Chip.created_at, Chip.id)).label("place")
+    ranked = select(Chip.id, place).where(Chip.user_id.in_(user_ids), Chip.deleted_at.is_(None)).subquery()
+    query = (
+        _query(month)
+        .join(ranked, ranked.c.id == Chip.id)
+        .where(ranked.c.place <= each)
+        .order_by(Chip.created_at, Chip.id)
+    )
     with reading() as db:
         for row in db.execute(query):
             found[row.Chip.user_id].append(_view(row))
@@ -136,7 +144,7 @@ def chip_counts(owner_id: UUID) -> dict[str, int]:
         .group_by(Chip.status)
     )
     with reading() as db:
-        return dict(db.execute(query).tuples().all())
+        return dict(db.execute(query).all())
 
 
 def _query(month: date) -> Select[*tuple[Any, ...]]:

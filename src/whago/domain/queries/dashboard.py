@@ -110,7 +110,7 @@ def stats_dashboard(*, now: datetime, tz: ZoneInfo) -> StatsDashboard:
 
 def _chips_by_status(db: Session) -> dict[str, int]:
     query = select(Chip.status, func.count()).where(Chip.deleted_at.is_(None)).group_by(Chip.status)
-    return dict(db.execute(query).tuples().all())
+    return dict(db.execute(query).all())
 
 
 def _open_tunnels(db: Session) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from whago.domain.models import ClockRun, GatewayBoot, Plan
 from whago.kit.db import reading
@@ -66,7 +67,7 @@ def gateways() -> list[GatewayView]:
 
 def clocks() -> list[ClockView]:
     """The last run of every clock, by name."""
-    query = select(ClockRun).distinct(ClockRun.clock).order_by(ClockRun.clock, ClockRun.started_at.desc())
+    query = select(ClockRun).ext(distinct_on(ClockRun.clock)).order_by(ClockRun.clock, ClockRun.started_at.desc())
     with reading() as db:
         return [ClockView(run.clock, run.started_at, run.ended_at, run.counts, run.error) for run in db.scalars(query)]
 

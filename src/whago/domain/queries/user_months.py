@@ -18,5 +18,5 @@ def bytes_of_users(user_ids: Collection[UUID], *, month: date) -> dict[UUID, int
         UserProxyCost.user_id.in_(user_ids), UserProxyCost.month_year == month
     )
     with reading() as db:
-        found = {user_id: count for user_id, count in db.execute(query)}
+        found = {row.user_id: row.total_bytes for row in db.execute(query)}
     return {user_id: found.get(user_id, 0) for user_id in user_ids}

@@ -22,6 +22,7 @@ from whago.web.pages.rendering import AdminPage, Page
 PATH: Final = "/admin/users"
 API: Final = "/api/v1/admin/users"
 SHOWN: Final = 20  # customers a page: each is a card with its chips
+SHOWN_CHIPS: Final = 20  # chips a card
 
 router = APIRouter(prefix=PATH)
 
@@ -37,7 +38,7 @@ def users_page(page: AdminPage, month: Month, search: Search = None, plan: str =
     return page.draw(
         "admin/_users.html" if page.is_fragment else "admin/users.html",
         users=found.items,
-        chips_of=chips_of_users(ids, month=month),
+        chips_of=chips_of_users(ids, month=month, each=SHOWN_CHIPS),
         bytes_of=bytes_of_users(ids, month=month),
         plans=plans,
         filters=filters,

@@ -19,14 +19,14 @@ dialog?.addEventListener("click", (event) => {
 // A click on the backdrop closes, unless something was typed or something is under way.
 dialog?.addEventListener("pointerdown", (event) => {
   if (event.target !== dialog || dialog.querySelector("[aria-busy=true], [data-keep]")) return;
-  const box = dialog.getBoundingClientRect();
-  const inside = event.clientX >= box.left && event.clientX <= box.right && event.clientY >= box.top && event.clientY <= box.bottom;
-  if (!inside && !edited()) dialog.close();
+  if (!isInside(event, dialog.getBoundingClientRect()) && !edited()) dialog.close();
 });
 
 dialog?.addEventListener("cancel", (event) => {
   if (dialog.querySelector("[aria-busy=true]")) event.preventDefault();
 });
 
+const isInside = ({ clientX: x, clientY: y }, box) => x >= box.left && x <= box.right && y >= box.top && y <= box.bottom;
+
 const edited = () =>
-  [...dialog.querySelectorAll("input, textarea")].some((field) => field.type !== "hidden" && field.value !== field.defaultValue);
+  [...dialog.querySelectorAll("input:not([type=hidden]), textarea")].some((field) => field.value !== field.defaultValue);

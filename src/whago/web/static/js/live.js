@@ -2,14 +2,29 @@
 // keeps trying while the server is away, and says so.
 
 import { signIn } from "./forms.js";
+import { toast } from "./toasts.js";
+import { say } from "./words.js";
 
+let opened = [];
 const LEAVING_MS = 1_500; // what was shown is gone; whoever deleted it here is on the way to another page by then
 
 const isLive = (event) => event.detail.elt?.matches?.("[data-live]");
+const isActing = (part) => part.querySelector("form[aria-busy=true]") !== null;
 const liveParts = () => document.querySelectorAll("[data-live]");
 
 document.addEventListener("htmx:beforeRequest", (event) => {
-  if (isLive(event) && document.hidden) event.preventDefault();
+  if (isLive(event) && (document.hidden || isActing(event.detail.elt))) event.preventDefault();
+});
+
+// What is asked for may come while a form inside is at work: its busy state is not swapped away.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (isLive(event) && isActing(event.detail.elt)) event.detail.shouldSwap = false;
+  opened = [...document.querySelectorAll("[data-live] details[open][id]")].map(({ id }) => id);
+});
+
+// What somebody has opened stays open.
+document.addEventListener("htmx:afterSwap", () => {
+  for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
 });
 
 document.addEventListener("visibilitychange", () => {
@@ -21,7 +36,8 @@ document.addEventListener("htmx:afterRequest", (event) => {
   if (isLive(event)) showConnection(status > 0 && status < 500);
   else if (status === 0 || status >= 500) showConnection(false);
   if (status === 401) signIn();
-  if (isLive(event) && status === 404) setTimeout(() => location.reload(), LEAVING_MS);
+  else if (isLive(event) && status === 404) setTimeout(() => location.reload(), LEAVING_MS);
+  else if (status >= 400 && !isLive(event)) toast(say("broken_answer"), "error");
 });
 
 window.addEventListener("offline", () => showConnection(false));

@@ -14,8 +14,10 @@ document.addEventListener("htmx:afterSwap", (event) => {
     last = known(form);
   });
   form.elements.protocol.addEventListener("change", () => {
+    const { port, protocol } = form.elements;
     const { ports } = known(form);
-    if (Object.values(ports).map(String).includes(form.elements.port.value)) form.elements.port.value = ports[form.elements.protocol.value] ?? "";
+    const isTheVendors = Object.values(ports).map(String).includes(port.value);
+    if (isTheVendors) port.value = ports[protocol.value] ?? "";
   });
   form.addEventListener("input", () => preview(form));
   form.querySelector("[data-preset-notes]").textContent = last.notes;
