@@ -57,12 +57,14 @@ def database(_engine: None, postgres_url: str) -> str:
             )
         ).all()
         tx.execute(text(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY CASCADE"))
-        tx.execute(text("DELETE FROM plans WHERE slug NOT IN ('free', 'business', 'enterprise')"))
+        tx.execute(text("DELETE FROM plans"))
         tx.execute(
             text(
-                "UPDATE plans SET is_default = (slug = 'free'), on_limit = 'block',"
-                " max_chips = CASE slug WHEN 'free' THEN 1 WHEN 'business' THEN 3 ELSE 10 END,"
-                " proxy_gb_limit = CASE slug WHEN 'free' THEN 0.1 WHEN 'business' THEN 1 ELSE 5 END"
+                "INSERT INTO plans"
+                " (id, name, slug, price, max_chips, proxy_gb_limit, is_default, created_at, updated_at)"
+                " VALUES (gen_random_uuid(), 'Free', 'free', 0, 1, 0.1, true, now(), now()),"
+                " (gen_random_uuid(), 'Business', 'business', 97, 3, 1, false, now(), now()),"
+                " (gen_random_uuid(), 'Enterprise', 'enterprise', 297, 10, 5, false, now(), now())"
             )
         )
     return postgres_url

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -22,16 +23,21 @@ from benchmarks.gateway.product import ProductDatabase
 from benchmarks.gateway.report import Head, as_json, figures_of, markdown
 from benchmarks.gateway.run import Bench, install_all, measure_rounds, stall_everybody
 from benchmarks.gateway.targets import judge
+from whago.main.leash import StartError
 
 FOLDER: Final = Path(__file__).parent
 ROUNDS: Final = 3
 STALL_S: Final = 30.0
 QUICK_STALL_S: Final = 2.0
 CANNOT_RUN: Final = 2
+STOPPED: Final = 143
 MISSED: Final = 1  # exit status when a target was measured and missed
 
 
 def main() -> int:
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(STOPPED)
+    )  # leave by the same door as Ctrl-C: everything is stopped
     options = _options()
     peers = _chosen(options.only)
     with ExitStack() as stack:
@@ -42,8 +48,7 @@ def main() -> int:
             return CANNOT_RUN
         head = _head(options)
         _say(f"{head.machine}; {head.descriptors:,} descriptors")
-        product = stack.enter_context(ProductDatabase()) if any(peer.key == "ours" for peer in peers) else None
-        bench = Bench(wire, make_clients(CLIENTS), product, _say)
+        bench = Bench(wire, make_clients(CLIENTS), _product(stack, peers), _say)
         _say("Installing what is missing")
         entries = install_all(bench, Cache(options.cache.resolve()), peers)
         _say("Measuring")
@@ -58,6 +63,17 @@ def main() -> int:
         _say(f"{verdict.word:<12} {verdict.target}  {verdict.measured}")
     _say(f"Written: {options.out} and {options.out.with_suffix('.json').name}")
     return MISSED if any(verdict.holds is False for verdict in verdicts) else 0
+
+
+def _product(stack: ExitStack, peers: Sequence[Peer]) -> ProductDatabase | None:
+    """Our database, when ours is to be measured and it starts; else ours is a row that says why it is missing."""
+    if not any(peer.key == "ours" for peer in peers):
+        return None
+    try:
+        return stack.enter_context(ProductDatabase())
+    except StartError as why:
+        _say(f"PostgreSQL: {why}")
+        return None
 
 
 def _check_accounts(bench: Bench, *, quick: bool) -> list[Account]:

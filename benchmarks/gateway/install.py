@@ -149,4 +149,4 @@ def _version(program: str, argument: str, env: dict[str, str]) -> str:
     """The first number with a dot that the program prints about itself."""
     told = subprocess.run([program, argument], capture_output=True, text=True, check=False, env={**os.environ, **env})
     found = re.search(r"\d+\.\d[\w.+-]*", told.stdout + told.stderr)
-    return found[0] if found else "unknown"
+    return found[0].rstrip(".") if found else "unknown"

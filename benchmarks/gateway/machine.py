@@ -26,12 +26,12 @@ def raise_descriptors() -> int:
 
 
 def describe() -> str:
-    """Cores, processor, memory, kernel, Python."""
+    """Cores, processor, memory, kernel, Python, and how busy others keep it."""
     memory_gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     cores = len(os.sched_getaffinity(0))
     return (
         f"{cores} cores ({_processor()}), {memory_gib:.0f} GiB, {platform.system()} {platform.release()}, "
-        f"CPython {platform.python_version()}"
+        f"CPython {platform.python_version()}, load average {os.getloadavg()[0]:.1f} before the run"
     )
 
 

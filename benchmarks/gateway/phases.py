@@ -28,7 +28,7 @@ class Effort:
     open_ms: int = 6_000
     setup_ms: int = 2_000
     one_bulk_ms: int = 1_500
-    bulk_ms: int = 3_000
+    bulk_ms: int = 2_500
 
 
 QUICK: Final = Effort(echo_ms=200, idle_tunnels=1_000, open_ms=1_500, setup_ms=1_000, one_bulk_ms=300, bulk_ms=500)

@@ -20,7 +20,8 @@ START_TIMEOUT_S: Final = 20.0  # mitmproxy makes keys before it listens; with mi
 STOP_TIMEOUT_S: Final = 6.0  # ours drains for five
 QUIET_SHARE: Final = 0.05  # of one core: a process below it has finished what it was asked to do
 QUIET_WINDOW_S: Final = 0.1
-QUIET_TIMEOUT_S: Final = 4.0  # some peers poll, and are never quiet
+QUIET_WINDOWS: Final = 2  # in a row: on a crowded machine a busy process may stand still for one
+QUIET_TIMEOUT_S: Final = 3.0  # some peers poll, and are never quiet
 POLL_S: Final = 0.02
 _COMPLAINT: Final = re.compile("fatal|alert|error", re.IGNORECASE)
 _CLOCK_TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -62,19 +63,21 @@ class Running:
     def wait_until_quiet(self) -> None:
         """Let it finish what it still does about tunnels that are gone."""
         deadline = time.monotonic() + QUIET_TIMEOUT_S
-        before = self.cpu_s()
-        while time.monotonic() < deadline:
+        before, quiet = self.cpu_s(), 0
+        while quiet < QUIET_WINDOWS and time.monotonic() < deadline:
             time.sleep(QUIET_WINDOW_S)
             now = self.cpu_s()
-            if now - before < QUIET_SHARE * QUIET_WINDOW_S:
-                return
+            quiet = quiet + 1 if now - before < QUIET_SHARE * QUIET_WINDOW_S else 0
             before = now
 
     def kill(self) -> None:
-        """``kill -9``, for the exactness checks."""
-        for pid in self.pids():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        """``kill -9`` for all of them; when it returns, none of them lives."""
+        while pids := self.pids():
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._process.poll()
+            time.sleep(POLL_S)
         self._process.wait()
 
     def stop(self) -> None:

@@ -115,9 +115,9 @@ def _preface(head: Head) -> str:
         "loopback; each gateway is one process (or one worker thread), between the same two ends: chips that open "
         "tunnels, and a provider that asks for a login and plays the origin. A set-up is a tunnel opened, proved by "
         "one message there and back, and closed. CPU is that of all processes of a gateway, user and system, without "
-        "the ends. Memory is the growth of its proportional set size; kernel socket buffers are the same for everyone and "
-        f"not in it. {head.idle_tunnels:,} idle tunnels were asked for; clients did not read for {head.stall_s:g} s, "
-        "with 32 MiB waiting for each of 8 tunnels."
+        "the ends. Memory is the growth of its proportional set size; kernel socket buffers are the same for everyone "
+        f"and not in it. {head.idle_tunnels:,} idle tunnels were asked for; clients did not read for "
+        f"{head.stall_s:g} s, with 32 MiB waiting for each of 8 tunnels."
     )
 
 
@@ -125,7 +125,7 @@ def _table(columns: Sequence[Column], entries: Sequence[Entry], figures: dict[st
     lines = ["| | " + " | ".join(column.head for column in columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for entry in entries:
         if entry.absent:
-            lines.append(f"| {entry.peer.title} | not measured: {entry.absent} |" + " |" * (len(columns) - 1))
+            lines.append(f"| {entry.peer.title} | not measured |" + " |" * (len(columns) - 1))
             continue
         own, yardstick = figures[entry.peer.key], figures.get("haproxy", {})
         cells = [_cell(column, own, yardstick) for column in columns]
@@ -141,8 +141,8 @@ def _cell(column: Column, own: Figures, yardstick: Figures) -> str:
 def _abilities(entries: Sequence[Entry]) -> str:
     lines = ["| | version | as it was run | what it cannot do |", "|---|---|---|---|"]
     for entry in entries:
-        version = entry.version or MISSING
-        lines.append(f"| {entry.peer.title} | {version} | {entry.peer.as_run} | {entry.peer.cannot or MISSING} |")
+        as_run = f"not measured: {entry.absent}" if entry.absent else entry.peer.as_run
+        lines.append(f"| {entry.peer.title} | {entry.version or MISSING} | {as_run} | {entry.peer.cannot or MISSING} |")
     return "\n".join(lines)
 
 

@@ -115,7 +115,7 @@ def stall_everybody(bench: Bench, entries: Sequence[Entry], seconds: float) -> N
                 stalled.append((entry, running, before, reply.count))
         time.sleep(seconds)
         for entry, running, before, count in stalled:
-            entry.stalled_kib = (running.memory_kib() - before) / count
+            entry.stalled_kib = max(0, running.memory_kib() - before) / count  # an allocator may give back meanwhile
 
 
 def _measure(bench: Bench, entry: Entry, effort: Effort) -> None:

@@ -146,6 +146,14 @@ def upgrade() -> None:
     op.create_index("ix_proxy_usage_logs_chip_id_hour", "proxy_usage_logs", ["chip_id", "hour"], unique=False)
     op.create_index("ix_proxy_usage_logs_user_id_hour", "proxy_usage_logs", ["user_id", "hour"], unique=False)
     op.create_table(
+        "proxy_usage_months",
+        sa.Column("proxy_id", sa.Uuid(), nullable=False),
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("month_year", sa.Date(), nullable=False),
+        sa.Column("total_bytes", sa.BigInteger(), server_default="0", nullable=False),
+        sa.PrimaryKeyConstraint("proxy_id", "user_id", "month_year", name=op.f("pk_proxy_usage_months")),
+    )
+    op.create_table(
         "usage_hours",
         sa.Column("chip_id", sa.Uuid(), nullable=False),
         sa.Column("provider_id", sa.Uuid(), nullable=False),
@@ -273,7 +281,8 @@ def upgrade() -> None:
         sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("engine IN ('bridge', 'external')", name=op.f("ck_chips_engine_known")),
         sa.CheckConstraint(
-            "status IN ('created', 'waiting_proxy', 'connecting', 'waiting_qr', 'connected', 'disconnected', 'logged_out', 'blocked_quota', 'error')",
+            "status IN ('created', 'waiting_proxy', 'connecting', 'waiting_qr', 'connected', 'disconnected',"
+            " 'logged_out', 'blocked_quota', 'error')",
             name=op.f("ck_chips_status_known"),
         ),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_chips_user_id")),
@@ -578,6 +587,7 @@ def downgrade() -> None:
     op.drop_index("ix_usage_hours_user_id_hour", table_name="usage_hours")
     op.drop_index("ix_usage_hours_hour", table_name="usage_hours")
     op.drop_table("usage_hours")
+    op.drop_table("proxy_usage_months")
     op.drop_index("ix_proxy_usage_logs_user_id_hour", table_name="proxy_usage_logs")
     op.drop_index("ix_proxy_usage_logs_chip_id_hour", table_name="proxy_usage_logs")
     op.drop_table("proxy_usage_logs")

@@ -12,11 +12,14 @@ import pytest
 from sqlalchemy import func, select
 
 from tests.factories import NOW, TZ, make_chip, make_plan, make_ready_pool, make_user
+from whago.domain.actions.chips import rest_silent_chips
 from whago.domain.actions.gateways import register_boot
 from whago.domain.actions.lease_quota import lease_quota
 from whago.domain.actions.record_usage import MeteredUsage, record_usage
 from whago.domain.models import (
     Assignment,
+    Chip,
+    ChipStatus,
     ChipUsageMonth,
     Notification,
     Provider,
@@ -198,3 +201,33 @@ def test_a_settled_boot_gives_everything_back_and_gets_no_more() -> None:
         assert (month_of(user).leased_bytes, month_of(user).total_bytes) == (0, 1150)
     with transaction() as db:
         assert db.scalars(select(QuotaLease.state)).all() == ["released"]
+
+
+def chip_of(usage: MeteredUsage) -> Chip:
+    with transaction() as db:
+        return db.get_one(Chip, usage.chip_id)
+
+
+def test_an_external_chip_is_connected_by_its_bytes_and_rests_after_a_long_silence() -> None:
+    make_ready_pool()
+    user, boot = make_user("business"), a_boot()
+    usage = a_usage(user)
+    assert chip_of(usage).status == ChipStatus.CREATED
+    record_usage(boot, [usage], now=NOW, tz=TZ)
+    assert (chip_of(usage).status, chip_of(usage).last_activity_at) == (ChipStatus.CONNECTED, NOW)
+    assert rest_silent_chips(now=NOW + timedelta(minutes=10)) == 0
+    assert rest_silent_chips(now=NOW + timedelta(minutes=21)) == 1
+    assert chip_of(usage).status == ChipStatus.DISCONNECTED
+
+
+def test_a_spent_month_blocks_external_chips_until_the_next_one() -> None:
+    make_ready_pool()
+    user, boot = make_user(make_plan(proxy_gb_limit=Decimal("0.000002"))), a_boot()
+    usage, idle = a_usage(user), a_usage(user)
+    record_usage(boot, [usage], now=NOW, tz=TZ)
+    record_usage(boot, [dataclasses.replace(usage, bytes_up=1000)], now=NOW, tz=TZ)
+    assert (chip_of(usage).status, chip_of(idle).status) == (ChipStatus.BLOCKED_QUOTA, ChipStatus.BLOCKED_QUOTA)
+    later = NOW + timedelta(days=20)
+    next_month = dataclasses.replace(usage, hour=usage_hour(later, TZ), bytes_up=1, last_at=later)
+    record_usage(boot, [dataclasses.replace(next_month, bytes_down=2, overhead=3)], now=later, tz=TZ)
+    assert chip_of(usage).status == ChipStatus.CONNECTED

@@ -220,6 +220,7 @@ def post(served: Served, content: dict[str, Any] | bytes, headers: dict[str, str
         ("session.qr", None, "waiting_qr"),
         ("session.open", None, "connected"),
         ("session.backoff", "upstream_timeout", "connecting"),
+        ("session.backoff", "no_healthy_proxy", "waiting_proxy"),
         ("session.closed", None, "disconnected"),
         ("session.proxy_blocked", "quota_exhausted", "blocked_quota"),
         ("session.proxy_blocked", "no_healthy_proxy", "waiting_proxy"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -198,6 +200,7 @@ def test_notifications_are_told_and_marked(owner: Caller, outsider: Caller, pool
     assert warning["message"].startswith("You have used 1 GB of the 1 GB of your plan")
     portuguese = owner.get("/notifications", headers={"Accept-Language": "pt-BR"}).json()["items"]
     assert next(one for one in portuguese if one["kind"] == "quota_warning")["title"] == "80% da cota de proxy usada"
+    assert not any(sign in one["title"] + one["message"] for one in answer["items"] + portuguese for sign in "{}")
     assert outsider.post("/notifications/mark-read", {"ids": [warning["id"]]}).json() == {"marked": 0}
     assert owner.post("/notifications/mark-read", {"ids": [warning["id"]]}).json() == {"marked": 1}
     unread = owner.get("/notifications", params={"unread_only": True}).json()
@@ -312,6 +315,31 @@ def test_a_chip_needs_a_decent_body(owner: Caller, pool: tuple[Provider, Proxy],
 def test_a_broken_body_is_refused_and_never_breaks_the_server(owner: Caller, content: bytes, kind: str) -> None:
     answer = owner.ask("POST", "/chips", content=content, headers={"Content-Type": kind})
     refused(answer, 422, "invalid_input")
+
+
+def test_a_body_of_unknown_length_is_cut_off_too(owner: Caller) -> None:
+    def endless() -> Iterator[bytes]:
+        yield b'{"alias": "'
+        for _ in range(200):
+            yield b"x" * 10_000
+        yield b'"}'
+
+    answer = owner.ask("POST", "/chips", content=endless(), headers={"Content-Type": "application/json"})
+    refused(answer, 422, "invalid_input")
+
+
+def test_fifty_chips_at_once_stay_within_the_plan(app: FastAPI, pool: tuple[Provider, Proxy]) -> None:
+    buyer = sign_in(app, plan="enterprise")
+
+    def create(number: int) -> int:
+        body = {"alias": f"chip {number}", "engine": "external"}
+        return new_client(app).post("/api/v1/chips", json=body, headers=buyer.headers).status_code
+
+    with ThreadPoolExecutor(16) as threads:
+        statuses = sorted(threads.map(create, range(50)))
+    assert statuses == [201] * 10 + [403] * 40
+    with transaction() as db:
+        assert len(db.scalars(select(Assignment)).all()) == 10
 
 
 def test_every_answer_carries_the_headers_that_browsers_need(app: FastAPI, owner: Caller) -> None:

@@ -258,6 +258,16 @@ def test_a_cookie_alone_changes_nothing_without_the_csrf_token(app: FastAPI, own
     assert client.post("/api/v1/api-keys", json=body, headers=own).status_code == 201
 
 
+def test_logging_out_by_cookie_needs_the_csrf_token_too(app: FastAPI, owner: Caller) -> None:
+    client = new_client(app)
+    client.post("/api/v1/auth/login", json={"email": owner.user.email, "password": PASSWORD})
+    refused(client.post("/api/v1/auth/logout"), 403, "csrf")
+    assert client.get("/api/v1/auth/me").status_code == 200
+    answer = client.post("/api/v1/auth/logout", headers={"X-CSRF-Token": client.cookies["whago_csrf"]})
+    assert answer.status_code == 204
+    refused(client.get("/api/v1/auth/me"), 401, "not_authenticated")
+
+
 def test_the_csrf_token_of_one_user_does_not_serve_another(app: FastAPI, owner: Caller, outsider: Caller) -> None:
     attacker = new_client(app)
     attacker.post("/api/v1/auth/login", json={"email": outsider.user.email, "password": PASSWORD})

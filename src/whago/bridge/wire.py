@@ -75,3 +75,11 @@ class BridgeEvent(_Value):
     kind: EventKind
     chip: BridgeChip
     pairing: BridgePairing | None
+
+
+def gateway_urls(address: str, chip_id: UUID, token: str) -> dict[str, str]:
+    """How a chip dials the gateway. Both parts of the credential are URL-safe as they are."""
+    return {
+        "proxy_url": f"http://{chip_id}:{token}@{address}",
+        "socks5_url": f"socks5h://{chip_id}:{token}@{address}",
+    }

@@ -38,6 +38,16 @@ class Limits:
     tunnels_per_chip: int = 32  # an engine uses 1 to 5 (websocket, media up and down)
     max_tunnels: int | None = None  # None: what RLIMIT_NOFILE allows
 
+    @property
+    def first_answer_s(self) -> float:
+        """When a handshake is looked at first, whichever step it is in by then."""
+        return min(self.handshake_s, self.dial_s)
+
+    @property
+    def first_look_s(self) -> float:
+        """How often a tunnel is looked at, so that neither idle time is missed."""
+        return min(self.idle_s, self.half_closed_idle_s)
+
 
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:

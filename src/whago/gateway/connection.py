@@ -63,8 +63,8 @@ class Connection:
     """A handshake under way. It ends in ``_open`` (a tunnel takes the socket over), ``refuse`` or ``abort``."""
 
     __slots__ = (
-        "_account", "_answer", "_desk", "_dial", "_handshake", "_sock", "_state", "_target", "_task", "bucket",
-        "chip_pass",
+        "_account", "_answer", "_desk", "_dial", "_due", "_handshake", "_sock", "_state", "_target", "_task",
+        "bucket", "chip_pass",
     )  # fmt: skip
 
     chip_pass: ChipPass
@@ -79,13 +79,15 @@ class Connection:
         self._state = READING
         self._dial: Dial | None = None
         self._task: asyncio.Task[None] | None = None
+        self._due = 0.0
         self.bucket = 0
 
     def start(self) -> None:
         plane = self._desk.plane
         plane.tally.handshakes += 1
         plane.engine.watch(self._sock.fileno(), self, IN)
-        plane.engine.wheel.set(self, plane.engine.now + plane.limits.handshake_s)
+        self._due = plane.engine.now + plane.limits.handshake_s
+        plane.engine.wheel.set(self, plane.engine.now + plane.limits.first_answer_s)
 
     def ready(self, events: int) -> None:
         if self._state == READING:
@@ -95,8 +97,11 @@ class Connection:
         else:  # what comes behind the handshake stays in the kernel until the tunnel is open
             self._desk.plane.engine.set_mask(self._sock.fileno(), 0)
 
-    def on_deadline(self, now: float) -> None:  # noqa: ARG002
-        if self._state == READING:
+    def on_deadline(self, now: float) -> None:
+        if now < self._due:
+            plane = self._desk.plane
+            plane.engine.wheel.set(self, min(self._due, now + plane.limits.first_answer_s))
+        elif self._state == READING:
             self.refuse("handshake_timeout")
         elif not hasattr(self, "_account"):
             self.refuse("control_unavailable")
@@ -255,7 +260,7 @@ class Connection:
     def _prepare(self) -> None:
         """A lease and the upstream's addresses: known already, or asked for."""
         desk, plane = self._desk, self._desk.plane
-        plane.engine.wheel.set(self, plane.engine.now + plane.limits.dial_s)
+        self._due = plane.engine.now + plane.limits.dial_s
         self._account = plane.book.account(self.chip_pass.user_id, plane.calendar.month)
         plane.book.enter(self._account, self)
         verdict = plane.book.verdict(self._account, plane.engine.now)

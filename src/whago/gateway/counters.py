@@ -50,12 +50,8 @@ class NotACounterFile(Exception):
     """The message is one sentence that says what is wrong with the file."""
 
 
-@dataclass(slots=True)
-class Slot:
-    """``cells[base + UP]`` and so on; ``cells`` is a view of 8-byte unsigned integers."""
-
-    cells: memoryview
-    base: int
+Slot = tuple[memoryview, int]
+"""``cells, base``: ``cells[base + UP]`` and so on; ``cells`` is a view of 8-byte unsigned integers."""
 
 
 class CounterFile:
@@ -63,9 +59,11 @@ class CounterFile:
 
     def __init__(self, directory: Path, boot_id: UUID) -> None:
         self.path = directory / f"{boot_id}{SUFFIX}"
+        self.live_slots = 0
         self._free: list[Slot] = []
         self._slots = 0
-        self._maps: list[mmap.mmap] = []
+        self._fresh_left = 0
+        self._extents: list[memoryview] = []
         fresh = directory / f"{boot_id}.new"
         self._file = fresh.open("xb+")
         try:
@@ -81,24 +79,19 @@ class CounterFile:
 
     def open_slot(self, identity: bytes, now_us: int) -> Slot:
         """Take a slot whose counters are 0; ``identity`` comes from ``pack_identity``. Raises CounterFileFull."""
-        if not self._free:
-            self._grow()
-        slot = self._free.pop()
-        cells, base = slot.cells, slot.base
+        cells, base = self._free.pop() if self._free else self._fresh()
         cells[base + LAST] = now_us
         cells[base + UP] = cells[base + DOWN] = cells[base + OVERHEAD] = 0
         cells[base + IDENTITY : base + SLOT_CELLS] = memoryview(identity).cast("Q")
         cells[base + SEAL] = _seal(identity)
-        return slot
+        self.live_slots += 1
+        return cells, base
 
-    def free_slot(self, slot: Slot) -> None:
+    def free_slot(self, cells: memoryview, base: int) -> None:
         """Its last counters are committed."""
-        slot.cells[slot.base + SEAL] = 0
-        self._free.append(slot)
-
-    @property
-    def live_slots(self) -> int:
-        return self._slots - len(self._free)
+        cells[base + SEAL] = 0
+        self._free.append((cells, base))
+        self.live_slots -= 1
 
     def remove(self) -> None:
         """Everything in it is committed."""
@@ -108,8 +101,17 @@ class CounterFile:
     def close(self) -> None:
         """Give up the lock; what is not committed is settled by another boot."""
         self._free.clear()
+        self._fresh_left = 0
         fcntl.flock(self._file, fcntl.LOCK_UN)  # closing is not enough: each mapping holds the file open, too
         self._file.close()
+
+    def _fresh(self) -> Slot:
+        """The next slot that was never used; they are not kept in a list, because most never are."""
+        if not self._fresh_left:
+            self._grow()
+        self._fresh_left -= 1
+        cells = self._extents[-1]
+        return cells, len(cells) - (self._fresh_left + 1) * SLOT_CELLS
 
     def _grow(self) -> None:
         """Double. Old mappings stay where they are, so running tunnels notice nothing."""
@@ -122,9 +124,8 @@ class CounterFile:
             mapping = mmap.mmap(self._file.fileno(), more * SLOT_BYTES, offset=offset)
         except OSError as error:
             raise CounterFileFull(f"the counter file {self.path} cannot grow: {error.strerror}") from error
-        self._maps.append(mapping)
-        cells = memoryview(mapping).cast("Q")
-        self._free.extend(Slot(cells, number * SLOT_CELLS) for number in reversed(range(more)))
+        self._extents.append(memoryview(mapping).cast("Q"))
+        self._fresh_left = more
         self._slots += more
 
 
@@ -181,8 +182,7 @@ def _read_slot(cells: memoryview) -> TunnelUsage | None:
 
 def moment(micros: int) -> datetime:
     """Microseconds since 1970 as an aware time, exactly."""
-    seconds, rest = divmod(micros, 1_000_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+    return datetime.fromtimestamp(micros / 1_000_000, UTC)  # a float holds microseconds until the year 2255
 
 
 class Identified(Protocol):

@@ -17,7 +17,7 @@ from whago.gateway.config import (
     USER_TIMEOUT_S,
 )
 from whago.gateway.control import ChipPass
-from whago.gateway.counters import CounterFileFull
+from whago.gateway.counters import DOWN, OVERHEAD, CounterFileFull
 from whago.gateway.engine import IN, OUT
 from whago.gateway.leases import Account, Spender
 from whago.gateway.plane import Plane
@@ -180,11 +180,10 @@ class Dial:
             self._starve()
             return
         self._outbox = b""
-        self._plane.charge(self._account, self.segment, self.segment.overhead, len(payload))
+        self._plane.charge(self._account, self.segment, OVERHEAD, len(payload))
         sent = _send_all(self.sock, payload)
         if sent < len(payload):
-            self.segment.cells[self.segment.overhead] -= len(payload) - sent
-            self._account.left += len(payload) - sent
+            self._plane.uncharge(self._account, self.segment, OVERHEAD, len(payload) - sent)
             self._owner.dial_failed(_UNREACHABLE)
             return
         self._plane.engine.set_mask(self.sock.fileno(), IN)
@@ -222,9 +221,9 @@ class Dial:
         segment = self.segment
         assert segment is not None
         if overhead:
-            self._plane.charge(self._account, segment, segment.overhead, overhead)
+            self._plane.charge(self._account, segment, OVERHEAD, overhead)
         if tunnel_bytes:
-            self._plane.charge(self._account, segment, segment.down, tunnel_bytes)
+            self._plane.charge(self._account, segment, DOWN, tunnel_bytes)
 
     def _starve(self) -> None:
         self._plane.engine.set_mask(self.sock.fileno(), 0)

@@ -16,6 +16,7 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from whago.gateway.config import READ_BYTES, TURN_BYTES
+from whago.gateway.counters import DOWN, UP
 from whago.gateway.engine import BROKEN, IN, OUT
 from whago.gateway.pipes import SPLICE_FLAGS, Pipe
 
@@ -247,10 +248,10 @@ class DownFlow(Flow):
     __slots__ = ()
 
     def _received(self, count: int) -> None:
-        self.tunnel.charge(self.tunnel.segment.down, count)
+        self.tunnel.charge(DOWN, count)
 
     def _send_new(self, chunk: memoryview) -> int:
-        self.tunnel.charge(self.tunnel.segment.down, len(chunk))
+        self.tunnel.charge(DOWN, len(chunk))
         sent = self._write(chunk)
         if sent < 0:
             self._target_broken()
@@ -304,20 +305,18 @@ class UpFlow(Flow):
         if room <= 0:
             return False
         limit = min(room, pipe.held)
-        cell = self.tunnel.segment.up
-        self.tunnel.charge(cell, limit)
+        self.tunnel.charge(UP, limit)
         sent = self._splice_out(pipe, limit)
         if sent < limit:
-            self.tunnel.uncharge(cell, limit - max(sent, 0))
+            self.tunnel.uncharge(UP, limit - max(sent, 0))
         return self._after_splice(pipe, sent)
 
     def _charged_write(self, chunk: memoryview | bytes) -> int:
         count = len(chunk)
-        cell = self.tunnel.segment.up
-        self.tunnel.charge(cell, count)
+        self.tunnel.charge(UP, count)
         sent = self._write(chunk)
         if sent < count:
-            self.tunnel.uncharge(cell, count - max(sent, 0))
+            self.tunnel.uncharge(UP, count - max(sent, 0))
         return sent
 
     def _room(self) -> int:

@@ -8,8 +8,10 @@ from uuid import UUID
 
 from whago.gateway.calendar import BillingCalendar
 from whago.gateway.config import READ_BYTES, Limits
+from whago.gateway.counters import LAST
 from whago.gateway.engine import Engine
 from whago.gateway.leases import Account, LeaseBook
+from whago.gateway.line_budget import LineBudget
 from whago.gateway.pipes import PipePool
 from whago.gateway.segments import Segment, SegmentBook
 
@@ -32,7 +34,7 @@ class Tally:
 class Plane:
     """``buffer`` is the one that all plain reads use; nothing stays in it after a call."""
 
-    __slots__ = ("book", "buffer", "calendar", "engine", "limits", "pipes", "segments", "tally")
+    __slots__ = ("book", "buffer", "calendar", "engine", "limits", "lines", "pipes", "segments", "tally")
 
     def __init__(
         self,
@@ -49,16 +51,25 @@ class Plane:
         self.segments = segments
         self.pipes = pipes
         self.limits = limits
+        self.lines = LineBudget()
         self.tally = Tally()
         self.buffer = memoryview(bytearray(READ_BYTES))
 
     def charge(self, account: Account, segment: Segment, cell: int, count: int) -> None:
-        """``count`` bytes, at most ``account.left``, are on the upstream's wire: take them from the lease and count."""
-        cells = segment.cells
-        cells[cell] += count
-        cells[segment.last] = self.calendar.now_us
+        """``count`` bytes, at most ``account.left``, are on the upstream's wire: take them from the lease and count.
+
+        ``cell``: UP, DOWN or OVERHEAD.
+        """
+        cells, base = segment.cells, segment.base
+        cells[base + cell] += count
+        cells[base + LAST] = self.calendar.now_us
         account.left -= count
         if account.left < account.low:
             self.book.hunger(account)
         if not segment.dirty:
             segment.touch()
+
+    def uncharge(self, account: Account, segment: Segment, cell: int, count: int) -> None:
+        """The kernel did not take them after all: in the same turn as ``charge`` only."""
+        segment.cells[segment.base + cell] -= count
+        account.left += count

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Final
 
 from whago.gateway.calendar import BillingCalendar
 from whago.gateway.control import ChipPass, TunnelUsage
 from whago.gateway.counters import DOWN, LAST, OVERHEAD, UP, CounterFile, moment, pack_identity
 
+Counts = tuple[int, int, int]
+"""Bytes up, down and overhead."""
+
+NOTHING: Final[Counts] = (0, 0, 0)
+
 
 class Segment:
-    """``cells[up]``, ``cells[down]``, ``cells[overhead]`` and ``cells[last]`` (µs since 1970) are counted on directly.
+    """``cells[base + UP]`` and its neighbours are counted on directly.
 
     ``epoch``: the calendar's when it was opened; another one means that a new segment is due. After a count the tunnel
     calls ``touch`` unless ``dirty`` is set already.
     """
 
     __slots__ = (
-        "_chip_pass", "_hour", "_on_dirty", "_slot", "_started_us", "_tunnel_id", "cells", "counted", "dirty", "down",
-        "epoch", "final", "last", "overhead", "up",
+        "_chip_pass", "_hour", "_on_dirty", "_started_us", "_tunnel_id", "base", "cells", "counted", "dirty", "epoch",
+        "final",
     )  # fmt: skip
 
     def __init__(
@@ -35,17 +41,12 @@ class Segment:
         self._hour = calendar.hour
         self._started_us = calendar.now_us
         identity = pack_identity(tunnel_id, chip_pass, calendar.hour_s, calendar.now_us)
-        self._slot = slot = file.open_slot(identity, calendar.now_us)
+        self.cells, self.base = file.open_slot(identity, calendar.now_us)
         self._on_dirty = on_dirty
-        self.cells = slot.cells
-        self.up = slot.base + UP
-        self.down = slot.base + DOWN
-        self.overhead = slot.base + OVERHEAD
-        self.last = slot.base + LAST
         self.epoch = calendar.epoch
         self.dirty = False
         self.final = False
-        self.counted = (0, 0, 0)  # up, down and overhead of the last report that was answered
+        self.counted = NOTHING  # of the last report that was answered
 
     @property
     def price_id(self) -> int:
@@ -54,6 +55,11 @@ class Segment:
     def key(self) -> tuple[int, datetime, int]:
         """Tunnel id, hour and price: what a row of the ledger is known by, within one boot."""
         return self._tunnel_id, self._hour, self._chip_pass.price_id
+
+    @property
+    def counts(self) -> Counts:
+        cells, base = self.cells, self.base
+        return cells[base + UP], cells[base + DOWN], cells[base + OVERHEAD]
 
     def touch(self) -> None:
         self.dirty = True
@@ -67,7 +73,7 @@ class Segment:
 
     def usage(self) -> TunnelUsage:
         """The absolute counters now."""
-        cells, chip_pass = self.cells, self._chip_pass
+        cells, base, chip_pass = self.cells, self.base, self._chip_pass
         return TunnelUsage(
             tunnel_id=self._tunnel_id,
             user_id=chip_pass.user_id,
@@ -76,15 +82,15 @@ class Segment:
             assignment_id=chip_pass.assignment_id,
             price_id=chip_pass.price_id,
             hour=self._hour,
-            bytes_up=cells[self.up],
-            bytes_down=cells[self.down],
-            overhead=cells[self.overhead],
+            bytes_up=cells[base + UP],
+            bytes_down=cells[base + DOWN],
+            overhead=cells[base + OVERHEAD],
             started_at=moment(self._started_us),
-            last_at=moment(cells[self.last]),
+            last_at=moment(cells[base + LAST]),
         )
 
     def free(self, file: CounterFile) -> None:
-        file.free_slot(self._slot)
+        file.free_slot(self.cells, self.base)
 
 
 class SegmentBook:

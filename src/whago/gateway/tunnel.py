@@ -16,7 +16,7 @@ from whago.gateway.engine import IN, OUT
 from whago.gateway.flow import DownFlow, UpFlow
 from whago.gateway.leases import Account
 from whago.gateway.plane import Plane
-from whago.gateway.segments import Segment
+from whago.gateway.segments import NOTHING, Counts, Segment
 
 log = structlog.get_logger()
 
@@ -69,7 +69,7 @@ class Tunnel:
         self._tunnel_id = opening.tunnel_id
         self._closing = ""
         self._past: set[object] | None = None  # keys of earlier segments, once there are any
-        self._totals = (0, 0, 0)  # what those counted: up, down, overhead
+        self._totals = NOTHING  # what those counted
         self.up = UpFlow(self, opening.client, opening.upstream, opening.to_upstream)
         self.down = DownFlow(self, opening.upstream, opening.client, opening.to_client)
         self.up.other, self.down.other = self.down, self.up
@@ -80,7 +80,7 @@ class Tunnel:
         plane.tally.tunnels_started += 1
         plane.engine.hand_over(self._client.fileno(), self.up)
         plane.engine.hand_over(self._upstream.fileno(), self.down)
-        plane.engine.wheel.set(self, plane.engine.now + plane.limits.idle_s)
+        plane.engine.wheel.set(self, plane.engine.now + plane.limits.first_look_s)
         plane.book.enter(self.account, self)
         if self.down.blocked:
             self.down.flush()
@@ -99,8 +99,7 @@ class Tunnel:
 
     def uncharge(self, cell: int, count: int) -> None:
         """The kernel did not take them: in the same turn as ``charge`` only."""
-        self.segment.cells[cell] -= count
-        self.account.left += count
+        self.plane.uncharge(self.account, self.segment, cell, count)
 
     def rearm(self) -> None:
         """Wait for exactly what the flows want next."""
@@ -126,7 +125,6 @@ class Tunnel:
             self.end(CLOSED)
         else:
             self.rearm()
-            self.plane.engine.wheel.set(self, self.plane.engine.now + self.plane.limits.half_closed_idle_s)
 
     def next_segment(self) -> bool:
         """The hour or the price has changed: count on in a new segment. False: there was none, the tunnel has ended."""
@@ -200,7 +198,7 @@ class Tunnel:
         if due <= now:
             self.cut("idle")
         else:
-            self.plane.engine.wheel.set(self, due)
+            self.plane.engine.wheel.set(self, min(due, now + limits.first_look_s))
 
     def _finish(self, reason: str) -> None:
         self._settle(reason)
@@ -220,7 +218,8 @@ class Tunnel:
         self._owner.leave(self)
         plane.tally.open_tunnels -= 1
         plane.tally.ends[reason] += 1
-        self._log_end(reason)
+        if plane.lines.spend(plane.engine.now):
+            self._log_end(reason)
 
     def _log_end(self, reason: str) -> None:
         up, down, overhead = _plus(self._totals, self.segment)
@@ -247,6 +246,6 @@ class Tunnel:
         plane.book.enter(self.account, self)
 
 
-def _plus(totals: tuple[int, int, int], segment: Segment) -> tuple[int, int, int]:
-    cells = segment.cells
-    return totals[0] + cells[segment.up], totals[1] + cells[segment.down], totals[2] + cells[segment.overhead]
+def _plus(totals: Counts, segment: Segment) -> Counts:
+    up, down, overhead = segment.counts
+    return totals[0] + up, totals[1] + down, totals[2] + overhead

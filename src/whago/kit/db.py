@@ -23,7 +23,7 @@ POOL_OVERFLOW = 20
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_MS = 30_000  # a runaway query must not hold a worker for ever
 LOCK_TIMEOUT_MS = 10_000  # a caller gets an answer rather than a hang
-RETRYABLE = {"40001", "40P01"}  # serialization failure, deadlock
+RETRYABLE = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, a lock that took too long
 GOING = {"57P01", "57P02", "57P03"}  # shutting down by an administrator, crashing, starting
 
 DEAD_PEER = {  # a server that vanished without a word is noticed in about ten seconds

@@ -29,7 +29,7 @@ def upgrade(database_url: str, revision: str = "head") -> None:
             )
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_KEY})
         connection.commit()
-        command.upgrade(_config(connection), revision)
+        command.upgrade(alembic_config(connection), revision)
         connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK_KEY})
         connection.commit()
     engine.dispose()
@@ -51,7 +51,8 @@ def prepare(settings: Settings, database_url: str) -> None:
     db.engine().dispose()
 
 
-def _config(connection: object) -> Config:
+def alembic_config(connection: object) -> Config:
+    """Alembic on our migrations and the given connection."""
     config = Config()
     config.set_main_option("script_location", str(ROOT / "migrations"))
     config.attributes["connection"] = connection

@@ -16,6 +16,7 @@ from whago.main.probes import http_answers, port_answers
 from whago.main.supervisor import Spec
 
 LOOPBACK: Final = "127.0.0.1"
+DEMO_STATICS: Final = 2  # static addresses of the demo's provider, beside its sticky sessions
 GATEWAY_STATUS_PORT: Final = 9128  # of the first gateway process; the next ones count up
 WORKER_STATUS_PORT: Final = 9148
 ANY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104 - names to recognise, nothing is bound here
@@ -117,7 +118,7 @@ def bridge_spec(environment: Mapping[str, str], ports: Ports) -> Spec:
 
 def simulator_spec(environment: Mapping[str, str], ports: Ports) -> Spec:
     argv = _whago("simulate-provider", "--host", LOOPBACK, "--port", str(ports.simulator))
-    argv += ["--admin-port", str(ports.simulator_admin)]
+    argv += ["--admin-port", str(ports.simulator_admin), "--static", str(DEMO_STATICS)]
     return Spec("simulator", argv, environment, ready=lambda: port_answers(LOOPBACK, ports.simulator))
 
 

@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 import uvicorn
 
-from whago.bridge.client import BridgeClient
 from whago.errors import SettingsError
 from whago.kit import db, log
+from whago.main.engines import bridge_client, gateway_address
 from whago.main.secret import secret_keys
 from whago.settings import Settings, load
 from whago.web.app import create_app
@@ -16,7 +16,7 @@ from whago.web.config import WebConfig
 
 POOL_SIZE = 20  # half of the threads that serve requests; the rest wait their turn or need no database
 KEEP_ALIVE_S = 15  # longer than the pages' refresh, so that a browser keeps its connection
-DRAIN_S = 8  # within the ten seconds that the supervisor gives
+DRAIN_S = 5  # the supervisor gives seven
 BACKLOG = 1_024
 
 
@@ -45,25 +45,17 @@ def run(host: str, port: int) -> None:
 def web_config(settings: Settings) -> WebConfig:
     """What the application is given out of the settings."""
     secret = settings.bridge_secret.get_secret_value() if settings.bridge_secret else None
-    bridge = BridgeClient(settings.bridge_url, secret) if settings.bridge_url and secret else None
     return WebConfig(
         tz=settings.tz,
         secrets=secret_keys(settings),
         gateway_address=gateway_address(settings),
         allow_private_upstreams=settings.allow_private_upstreams,
-        bridge=bridge,
+        bridge=bridge_client(settings),
         bridge_secret=secret,
         broker_url=settings.broker_url,
         public_url=settings.public_url,
         cookie_secure=_cookie_secure(settings),
     )
-
-
-def gateway_address(settings: Settings) -> str:
-    """``host:port`` that chips dial: the public host, with the gateway's port unless it names another."""
-    host = settings.gateway_public_host or "127.0.0.1"
-    has_port = urlsplit(f"//{host}").port is not None
-    return host if has_port else f"{host}:{settings.gateway_port}"
 
 
 def _cookie_secure(settings: Settings) -> bool:

@@ -11,6 +11,7 @@ from whago.errors import SettingsError
 from whago.kit import db
 from whago.kit import log as logging
 from whago.kit.crypto import Vault
+from whago.main.engines import bridge_client, gateway_address
 from whago.main.secret import secret_keys
 from whago.settings import load
 from whago.tasks.app import make_app
@@ -34,7 +35,13 @@ def run(*, status_port: int = STATUS_PORT) -> None:
         raise SettingsError("WHAGO_BROKER_URL is not set: the clocks tick over a Redis or Valkey server.")
     logging.configure(settings.log_format, "worker")
     db.connect(settings.database_url)
-    tools = Tools(Vault(secret_keys(settings)), settings.tz, settings.allow_private_upstreams)
+    tools = Tools(
+        Vault(secret_keys(settings)),
+        settings.tz,
+        settings.allow_private_upstreams,
+        bridge_client(settings),
+        gateway_address(settings),
+    )
     metrics = ClockMetrics()
     clocks = all_clocks()
     app = make_app(settings.broker_url, clocks, tools, metrics)

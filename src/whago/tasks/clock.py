@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy.exc import DBAPIError
 
+from whago.bridge.client import BridgeClient
 from whago.domain.actions.clock_runs import begin_run, end_run, only_one
 from whago.errors import WhagoError
 from whago.kit import clock as wall
@@ -28,11 +29,16 @@ Counts = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What the clocks work with. ``stopping`` is set when the worker shall end: long work leaves at its next step."""
+    """What the clocks work with. ``gateway_address``: host:port that chips dial.
+
+    ``stopping`` is set when the worker shall end: long work leaves at its next step.
+    """
 
     vault: Vault
     tz: ZoneInfo
     allow_private_upstreams: bool = False
+    bridge: BridgeClient | None = None
+    gateway_address: str = "127.0.0.1:3128"
     stopping: threading.Event = field(default_factory=threading.Event)
 
 

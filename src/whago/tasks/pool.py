@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from whago.domain.actions.assignments import give_waiting_chip_a_proxy
+from whago.domain.actions.chips import rest_silent_chips
 from whago.domain.queries.monitor_targets import waiting_chips
 from whago.errors import WhagoError
 from whago.tasks.clock import Counts, Tools
@@ -32,3 +33,8 @@ def serve_waiting_chips(_tools: Tools, now: datetime) -> Counts:
     if served:
         log.info("pool.waiting_chips_served", served=served, waiting=len(waiting) - served)
     return {"waiting": len(waiting) - served, "served": served}
+
+
+def notice_silent_chips(_tools: Tools, now: datetime) -> Counts:
+    """Chips on external engines that stopped talking."""
+    return {"resting": rest_silent_chips(now=now)}

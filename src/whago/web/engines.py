@@ -8,6 +8,7 @@ from uuid import UUID
 
 import structlog
 
+from whago.bridge.wire import gateway_urls
 from whago.domain.actions.chips import CreatedChip, renew_gateway_token, set_chip_status, undo_chip_creation
 from whago.domain.models import ChipStatus
 from whago.domain.queries.chips import ChipView
@@ -18,14 +19,6 @@ log = structlog.get_logger()
 
 RUNNING: Final = frozenset({"connecting", "qr", "open", "backoff"})  # states in which the bridge goes on by itself
 WAITING: Final = "proxy_blocked"  # it runs, but waits to be told that the gateway lets it through
-
-
-def gateway_urls(address: str, chip_id: UUID, token: str) -> dict[str, str]:
-    """How a chip dials the gateway. Both parts of the credential are URL-safe as they are."""
-    return {
-        "proxy_url": f"http://{chip_id}:{token}@{address}",
-        "socks5_url": f"socks5h://{chip_id}:{token}@{address}",
-    }
 
 
 def start_session(parts: Parts, created: CreatedChip) -> None:

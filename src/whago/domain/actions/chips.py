@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -20,6 +20,8 @@ from whago.domain.rules.thresholds import OnLimit, is_spent
 from whago.errors import WhagoError
 from whago.kit.db import locked, signal, transaction
 from whago.kit.ids import new_id, new_token, token_hash
+
+SILENT_AFTER = timedelta(minutes=20)  # the gateway closes a tunnel after fifteen minutes of silence
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,25 @@ def set_chip_status(
             chip.connected_at = now
         chip.last_activity_at = now
         return True
+
+
+def rest_silent_chips(*, now: datetime) -> int:
+    """External chips without a byte for longer than a tunnel may idle are no longer connected; returns how many."""
+    with transaction() as db:
+        silent = db.scalars(
+            select(Chip)
+            .where(
+                Chip.engine == Engine.EXTERNAL,
+                Chip.status == ChipStatus.CONNECTED,
+                Chip.last_activity_at < now - SILENT_AFTER,
+                Chip.deleted_at.is_(None),
+            )
+            .with_for_update(skip_locked=True)
+        ).all()
+        for chip in silent:
+            chip.status = ChipStatus.DISCONNECTED
+            note(db, chip.id, "status_disconnected", now, reason="silent")
+        return len(silent)
 
 
 def _check_quota(db: Session, owner_id: UUID, plan: Allowance, now: datetime, tz: ZoneInfo) -> None:

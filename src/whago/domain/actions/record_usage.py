@@ -20,7 +20,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from whago.domain.models import (
+    Chip,
+    ChipStatus,
     ChipUsageMonth,
+    Engine,
     GatewayBoot,
     Notification,
     ProviderPrice,
@@ -34,7 +37,7 @@ from whago.domain.models import (
 from whago.domain.models.quota import Allowance, allowances, lock_months
 from whago.domain.rules.months import billing_month
 from whago.domain.rules.pricing import cost_of
-from whago.domain.rules.thresholds import is_spent, is_warned, percentage
+from whago.domain.rules.thresholds import OnLimit, is_spent, is_warned, percentage
 from whago.kit.db import signal, transaction
 from whago.kit.ids import new_id
 
@@ -100,6 +103,7 @@ def record_usage(
         _add_to_rollups(db, moved)
         plans = allowances(db, {user_id for user_id, _month in rows})
         _add_to_months(db, moved, rows, plans, now)
+        _show_activity(db, moved, rows, plans)
         _settle_leases(db, boot_id, moved, rows, released)
         _raise_thresholds(db, rows, plans, now)
         if open_tunnels is not None:
@@ -233,6 +237,30 @@ def _add_to_rollups(db: Session, moved: Sequence[_Moved]) -> None:
         )
 
 
+def _show_activity(
+    db: Session, moved: Sequence[_Moved], rows: dict[Month, UserProxyCost], plans: dict[UUID, Allowance]
+) -> None:
+    """When each chip last moved bytes. A chip whose row somebody holds is left out: the next report comes soon.
+
+    Nobody but the gateway sees what an external engine does, so its bytes are what says that it is connected.
+    """
+    latest: dict[UUID, datetime] = {}
+    stopped: set[UUID] = set()
+    for entry in moved:
+        usage, plan = entry.usage, plans[entry.usage.user_id]
+        latest[usage.chip_id] = max(usage.last_at, latest.get(usage.chip_id, usage.last_at))
+        if plan.on_limit is OnLimit.BLOCK and is_spent(rows[usage.user_id, entry.month].total_bytes, plan.limit):
+            stopped.add(usage.chip_id)
+    chips = db.scalars(
+        select(Chip)
+        .where(Chip.id.in_(latest), Chip.deleted_at.is_(None))
+        .order_by(Chip.id)
+        .with_for_update(skip_locked=True)
+    )
+    for chip in chips:
+        chip.show_activity(latest[chip.id], may_go_on=chip.id not in stopped)
+
+
 def _upsert_sums(db: Session, model: Any, names: tuple[str, ...], sums: dict[Any, list[Any]]) -> None:
     if not sums:
         return
@@ -282,6 +310,26 @@ def _add_to_months(
         row.last_updated = now
         if not was_spent and is_spent(row.total_bytes, plan.limit):
             signal(db, "quota", row.user_id)  # every gateway refuses new tunnels from now on
+            _show_blocked(db, row.user_id, plan)
+
+
+def _show_blocked(db: Session, user_id: UUID, plan: Allowance) -> None:
+    """External engines tell nobody that they were cut off; the bridge tells it of its own chips."""
+    if plan.on_limit is not OnLimit.BLOCK:
+        return
+    running = (ChipStatus.CREATED, ChipStatus.CONNECTED, ChipStatus.DISCONNECTED)
+    chips = db.scalars(
+        select(Chip)
+        .where(
+            Chip.user_id == user_id,
+            Chip.engine == Engine.EXTERNAL,
+            Chip.status.in_(running),
+            Chip.deleted_at.is_(None),
+        )
+        .with_for_update(skip_locked=True)
+    )
+    for chip in chips:
+        chip.status, chip.status_reason = ChipStatus.BLOCKED_QUOTA, "quota_exhausted"
 
 
 def _settle_leases(

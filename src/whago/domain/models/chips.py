@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -31,6 +31,10 @@ class ChipStatus(StrEnum):
 class Engine(StrEnum):
     BRIDGE = "bridge"
     EXTERNAL = "external"
+
+
+ACTIVITY_STEP = timedelta(seconds=10)  # finer than anybody looks, coarse enough to spare a write at each report
+AT_REST = (ChipStatus.CREATED, ChipStatus.DISCONNECTED, ChipStatus.BLOCKED_QUOTA)
 
 
 class Chip(Base):
@@ -65,6 +69,14 @@ class Chip(Base):
     deleted_at: Mapped[datetime | None]
 
     user: Mapped[User] = relationship(lazy="raise")
+
+    def show_activity(self, at: datetime, *, may_go_on: bool) -> None:
+        """The chip moved bytes at ``at``; an external engine that does, and may, is connected."""
+        if self.last_activity_at is None or at - self.last_activity_at >= ACTIVITY_STEP:
+            self.last_activity_at = at
+        if may_go_on and self.engine == Engine.EXTERNAL and self.status in AT_REST:
+            self.status, self.status_reason = ChipStatus.CONNECTED, None
+            self.connected_at = at
 
 
 class ChipEvent(Base):

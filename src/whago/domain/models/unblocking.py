@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from whago.domain.models.assigning import note
-from whago.domain.models.chips import Chip, ChipStatus
+from whago.domain.models.chips import Chip, ChipStatus, Engine
 from whago.domain.models.quota import allowances
 from whago.domain.models.usage import UserProxyCost
 from whago.domain.rules.months import billing_month
@@ -19,7 +19,7 @@ from whago.domain.rules.thresholds import OnLimit, is_spent
 
 
 def unblock_chips(db: Session, user_ids: Sequence[UUID], *, now: datetime, tz: ZoneInfo) -> int:
-    """Chips of these users with the status ``blocked_quota`` become ``disconnected`` where quota is left again."""
+    """Blocked chips of these users may run again where quota is left: external ones rest, the bridge's are resumed."""
     blocked = db.scalars(
         select(Chip)
         .where(Chip.user_id.in_(user_ids), Chip.status == ChipStatus.BLOCKED_QUOTA, Chip.deleted_at.is_(None))
@@ -38,7 +38,9 @@ def unblock_chips(db: Session, user_ids: Sequence[UUID], *, now: datetime, tz: Z
     for chip in blocked:
         plan = plans[chip.user_id]
         if plan.on_limit is OnLimit.BILL or not is_spent(used.get(chip.user_id, 0), plan.limit):
-            chip.status, chip.status_reason = ChipStatus.DISCONNECTED, None
+            resumes = chip.engine == Engine.BRIDGE
+            chip.status = ChipStatus.CONNECTING if resumes else ChipStatus.DISCONNECTED
+            chip.status_reason = None
             note(db, chip.id, "quota_available", now)
             freed += 1
     return freed

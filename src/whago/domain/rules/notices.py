@@ -1,6 +1,6 @@
 """What notifications say: for each kind a title and a message, English templates that double as gettext ids.
 
-Values come from the notification's data; amounts of bytes are shown by names that end in ``_gb``.
+Values come from the notification's data; ``limit_bytes`` is shown as ``{limit_gb}``, a month by its name.
 """
 
 from __future__ import annotations
@@ -8,10 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-
-from whago.domain.rules.pricing import GB
-
-GB_PLACES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +53,10 @@ NOTICES: Final[Mapping[str, Notice]] = {
         "A chip moved to another proxy",
         "The proxy of the chip {alias} failed, so the chip now uses another one.",
     ),
+    "ledger_mismatch": Notice(
+        "Totals differed from the ledger",
+        "{count} totals did not agree with the ledger and were set right. Look at the log of the worker.",
+    ),
     "chip_waiting_proxy": Notice(
         "A chip waits for a proxy",
         "There is no healthy proxy for the chip {alias}. It connects as soon as there is one.",
@@ -70,17 +70,3 @@ def notice_for(kind: str, data: Mapping[str, Any]) -> Notice:
     if kind == "quota_exhausted":
         return QUOTA_EXHAUSTED.get(str(data.get("on_limit")), QUOTA_EXHAUSTED["block"])
     return NOTICES.get(kind, UNKNOWN)
-
-
-def values_for(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The data, with every number that ends in ``_bytes`` as GB of 10⁹ bytes beside it."""
-    shown = dict(data)
-    for name, value in data.items():
-        if name.endswith("_bytes") and isinstance(value, int):
-            shown[name.removesuffix("_bytes") + "_gb"] = _short(value)
-    return shown
-
-
-def _short(used_bytes: int) -> str:
-    text = f"{used_bytes / GB:.{GB_PLACES}f}"
-    return text.rstrip("0").rstrip(".")

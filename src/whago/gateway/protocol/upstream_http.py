@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from whago.gateway.protocol.basic_auth import encode_basic
@@ -11,6 +12,7 @@ from whago.gateway.protocol.http_head import HeadTooLarge, MalformedHead, find_e
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?")
 _AUTH_FAILED: Final = 407
+MAX_CACHED: Final = 1024  # requests and answers repeat: a chip has few targets, a provider few answers
 MAX_INTERIM: Final = 4  # 1xx answers before the final one; none is expected, a few are legal, an endless row is a trick
 
 
@@ -18,11 +20,7 @@ class HttpUpstream:
     """Sends one CONNECT and reads one answer; what comes behind a 2xx is the tunnel's."""
 
     def __init__(self, host: str, port: int, username: str, password: str) -> None:
-        authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        lines = [f"CONNECT {authority} HTTP/1.1".encode(), f"Host: {authority}".encode()]
-        if username or password:
-            lines.append(b"Proxy-Authorization: " + encode_basic(username, password))
-        self._request = b"\r\n".join(lines) + b"\r\n\r\n"
+        self._request = _request(host, port, username, password)
         self._buffer = bytearray()
         self._searched = 0
         self._interim = 0
@@ -58,6 +56,16 @@ class HttpUpstream:
         return Refuse("upstream_auth_failed" if status == _AUTH_FAILED else "upstream_refused", status)
 
 
+@lru_cache(MAX_CACHED)
+def _request(host: str, port: int, username: str, password: str) -> bytes:
+    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    lines = [f"CONNECT {authority} HTTP/1.1".encode(), f"Host: {authority}".encode()]
+    if username or password:
+        lines.append(b"Proxy-Authorization: " + encode_basic(username, password))
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+@lru_cache(MAX_CACHED)
 def _status(head: bytes) -> int:
     start, _fields = split_head(head)
     line = _STATUS_LINE.fullmatch(start)

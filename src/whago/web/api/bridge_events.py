@@ -37,6 +37,7 @@ BLOCKED: Final[Mapping[str, ChipStatus]] = {
     "quota_exhausted": ChipStatus.BLOCKED_QUOTA,
     "no_healthy_proxy": ChipStatus.WAITING_PROXY,
 }
+REFUSED_BY_GATEWAY: Final = frozenset({"session.proxy_blocked", "session.backoff"})
 RUNNING: Final = frozenset({"session.connecting", "session.qr", "session.open"})
 
 router = APIRouter(prefix="/internal/bridge", include_in_schema=False)
@@ -60,7 +61,7 @@ def take_event(event: Annotated[BridgeEvent, Depends(signed_event)], now: Now) -
         raise InvalidInput(body="This is not an event of the bridge.")
     reason = _reason(event)
     status = STATUSES[event.kind]
-    if event.kind == "session.proxy_blocked":
+    if event.kind in REFUSED_BY_GATEWAY:
         status = BLOCKED.get(reason or "", status)
     taken = set_chip_status(event.chip_id, status, now=now, event_no=event.seq, reason=reason, phone_number=phone)
     log.info("bridge.event", chip=str(event.chip_id), kind=event.kind, reason=reason, taken=taken)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
-from whago.bridge.wire import BridgePairing
+from whago.bridge.wire import BridgePairing, gateway_urls
 from whago.domain.actions.assignments import rotate_proxy
 from whago.domain.actions.chips import create_chip, delete_chip, renew_gateway_token
 from whago.domain.models import Engine
@@ -160,7 +160,7 @@ def post_chip(body: ChipBody, user: User, parts: Parted, now: Now, tz: Zone, mon
     if body.engine is Engine.BRIDGE:
         engines.start_session(parts, created)
         return _with_gateway(get_chip(user.id, created.chip_id, month=month), None)
-    urls = engines.gateway_urls(parts.config.gateway_address, created.chip_id, created.gateway_token)
+    urls = gateway_urls(parts.config.gateway_address, created.chip_id, created.gateway_token)
     return _with_gateway(get_chip(user.id, created.chip_id, month=month), urls)
 
 
@@ -212,7 +212,7 @@ def rotate_gateway_token(chip_id: UUID, user: User, parts: Parted, now: Now, mon
     if get_chip(user.id, chip_id, month=month).engine == Engine.BRIDGE:
         raise WhagoError("engine_bridge")
     token = renew_gateway_token(user.id, chip_id, now=now)
-    urls = engines.gateway_urls(parts.config.gateway_address, chip_id, token)
+    urls = gateway_urls(parts.config.gateway_address, chip_id, token)
     return _with_gateway(get_chip(user.id, chip_id, month=month), urls)
 
 

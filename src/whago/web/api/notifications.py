@@ -10,11 +10,11 @@ from pydantic import Field
 
 from whago.domain.actions.notifications import mark_read
 from whago.domain.queries.notifications import AlertView, NotificationView, notifications, unread_count
-from whago.domain.rules.notices import notice_for, values_for
 from whago.web.api.fields import PAGE, Answer, Body, Cursor, Limit, ListAnswer, Moment
 from whago.web.deps import Now, Translate, User
 from whago.web.errors import problems
 from whago.web.i18n import Translator
+from whago.web.notices import notice_text
 
 SIGNED_IN = ("not_authenticated", "account_suspended", "invalid_input", "unavailable")
 MARKED_AT_ONCE = 200
@@ -76,13 +76,13 @@ def mark_all_read(user: User, now: Now) -> MarkedAnswer:
 
 def told(one: NotificationView | AlertView, translate: Translator) -> NotificationAnswer:
     """One notification with its text."""
-    notice, values = notice_for(one.kind, one.data), values_for(one.data)
+    title, message = notice_text(one.kind, one.data, translate)
     return NotificationAnswer(
         id=one.id,
         kind=one.kind,
         level=one.level,  # type: ignore[arg-type]  # the table checks it
-        title=translate(notice.title, **values),
-        message=translate(notice.message, **values),
+        title=title,
+        message=message,
         data=one.data,
         created_at=one.created_at,
         read_at=one.read_at,
