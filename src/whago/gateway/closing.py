@@ -20,7 +20,7 @@ _OUTQ: Final = termios.TIOCOUTQ  # SIOCOUTQ: bytes sent and not yet acknowledged
 _SHORT_S: Final = 0.25
 
 
-def close_client(engine: Engine, sock: socket.socket) -> None:
+def close_client(engine: Engine, sock: socket.SocketType) -> None:
     """The client gets what was sent, then the end."""
     if _shut(sock):
         _ClientLinger(engine, sock)
@@ -28,7 +28,7 @@ def close_client(engine: Engine, sock: socket.socket) -> None:
         engine.close(sock)
 
 
-def close_upstream(engine: Engine, sock: socket.socket) -> None:
+def close_upstream(engine: Engine, sock: socket.SocketType) -> None:
     """The upstream gets what was counted as sent."""
     if _shut(sock) and _unsent(sock):
         _UpstreamLinger(engine, sock)
@@ -36,7 +36,7 @@ def close_upstream(engine: Engine, sock: socket.socket) -> None:
         engine.close(sock)
 
 
-def _shut(sock: socket.socket) -> bool:
+def _shut(sock: socket.SocketType) -> bool:
     try:
         sock.shutdown(socket.SHUT_WR)
     except OSError:  # the peer is gone: nothing to wait for
@@ -44,7 +44,7 @@ def _shut(sock: socket.socket) -> bool:
     return True
 
 
-def _unsent(sock: socket.socket) -> int:
+def _unsent(sock: socket.SocketType) -> int:
     answer = fcntl.ioctl(sock.fileno(), _OUTQ, struct.pack("i", 0))
     return int(struct.unpack("i", answer)[0])
 
@@ -52,7 +52,7 @@ def _unsent(sock: socket.socket) -> int:
 class _ClientLinger:
     """Reads and forgets until the client closes, sends too much or takes too long."""
 
-    def __init__(self, engine: Engine, sock: socket.socket) -> None:
+    def __init__(self, engine: Engine, sock: socket.SocketType) -> None:
         self.bucket = 0
         self._engine = engine
         self._sock = sock
@@ -82,7 +82,7 @@ class _ClientLinger:
 class _UpstreamLinger:
     """Looks a few times whether the send buffer is empty."""
 
-    def __init__(self, engine: Engine, sock: socket.socket) -> None:
+    def __init__(self, engine: Engine, sock: socket.SocketType) -> None:
         self.bucket = 0
         self._engine = engine
         self._sock = sock

@@ -20,7 +20,6 @@ MAX_PENDING_HANDSHAKES: Final = 8192  # silent clients cost a socket and 1 KiB e
 USER_TIMEOUT_S: Final = 180  # unacknowledged or unread bytes: a peer that is gone this long does not come back
 KEEPALIVE_IDLE_S: Final = 60  # finds dead peers of idle tunnels; residential NATs forget after a minute or two
 KEEPALIVE_INTERVAL_S: Final = 20
-KEEPALIVE_PROBES: Final = 6
 LINGER_S: Final = 2.0  # for a refused or cut client to read the last bytes before its socket is closed
 LINGER_BYTES: Final = 256 * 1024  # read and thrown away meanwhile; a client that sends more is not listening
 FINAL_REPORT_S: Final = 2.0  # at the stop: after it the counter file stays, and the next boot settles it

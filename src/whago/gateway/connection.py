@@ -73,7 +73,7 @@ class Connection:
     _handshake: ClientHandshake
     _target: Target
 
-    def __init__(self, desk: Desk, sock: socket.socket) -> None:
+    def __init__(self, desk: Desk, sock: socket.SocketType) -> None:
         self._desk = desk
         self._sock = sock
         self._state = READING
@@ -313,11 +313,18 @@ class Connection:
         )
         self._dial = None
         tunnel = Tunnel(desk.plane, desk.registry, opening)
-        desk.registry.join(tunnel)
-        desk.plane.book.enter(self._account, tunnel)
-        self._leave()
+        self._give_place_to(tunnel)
         tunnel.reprice(self.chip_pass)
         tunnel.start()
+
+    def _give_place_to(self, tunnel: Tunnel) -> None:
+        """In every book the tunnel stands where this connection stood."""
+        desk, plane = self._desk, self._desk.plane
+        self._state = OVER
+        plane.tally.handshakes -= 1
+        plane.engine.wheel.clear(self)
+        desk.registry.take_over(self, tunnel)
+        plane.book.take_over(self._account, self, tunnel)
 
     def _leave(self) -> None:
         """Take this connection out of every book. The client's socket stays open."""

@@ -13,12 +13,11 @@ from whago.gateway.config import (
     HEAD_READ_BYTES,
     KEEPALIVE_IDLE_S,
     KEEPALIVE_INTERVAL_S,
-    KEEPALIVE_PROBES,
     USER_TIMEOUT_S,
 )
 from whago.gateway.control import ChipPass
 from whago.gateway.counters import DOWN, OVERHEAD, CounterFileFull
-from whago.gateway.engine import IN, OUT
+from whago.gateway.engine import BROKEN, IN, OUT
 from whago.gateway.leases import Account, Spender
 from whago.gateway.plane import Plane
 from whago.gateway.protocol.events import Established, Refuse, Say, Target
@@ -51,7 +50,7 @@ class Dial:
         "_reason", "bucket", "segment", "sock", "tunnel_id",
     )  # fmt: skip
 
-    sock: socket.socket
+    sock: socket.SocketType
 
     def __init__(
         self,
@@ -86,12 +85,10 @@ class Dial:
             return
         self._try_next()
 
-    def ready(self, events: int) -> None:  # noqa: ARG002
+    def ready(self, events: int) -> None:
         if self._connected:
             self._read()
-            return
-        failure = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if failure:
+        elif events & BROKEN and (failure := self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
             self._attempt_failed(failure)
         else:
             self._exchange()
@@ -118,7 +115,7 @@ class Dial:
         if self.segment is not None:
             self.segment.finish()
 
-    def hand_over(self) -> tuple[socket.socket, Segment]:
+    def hand_over(self) -> tuple[socket.SocketType, Segment]:
         """The open socket and its counters, which are the tunnel's from now on."""
         segment, self.segment = self.segment, None
         assert segment is not None
@@ -131,7 +128,7 @@ class Dial:
             return
         address = self._addresses.pop()
         try:
-            self.sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            self.sock = socket.SocketType(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         except OSError as error:
             self._owner.dial_failed("too_many_tunnels" if error.errno in _OUT_OF_DESCRIPTORS else _UNREACHABLE)
             return
@@ -230,18 +227,20 @@ class Dial:
         self._plane.book.starve(self._account, self._owner)
 
 
-def set_options(sock: socket.socket) -> None:
-    """Small messages go at once; a peer that is gone is noticed. What a listener accepts inherits its options."""
+def set_options(sock: socket.SocketType) -> None:
+    """Small messages go at once; a peer that is gone is noticed. What a listener accepts inherits its options.
+
+    TCP_USER_TIMEOUT also ends the keepalive (tcp(7)), so the number of its probes need not be set.
+    """
     tcp = socket.IPPROTO_TCP
     sock.setsockopt(tcp, socket.TCP_NODELAY, 1)
     sock.setsockopt(tcp, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_S * 1000)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(tcp, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
     sock.setsockopt(tcp, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
-    sock.setsockopt(tcp, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
 
 
-def _send_all(sock: socket.socket, payload: bytes) -> int:
+def _send_all(sock: socket.SocketType, payload: bytes) -> int:
     try:
         return sock.send(payload)
     except OSError:

@@ -39,7 +39,10 @@ class Handler(Protocol):
 
 
 class Engine:
-    """``now``: monotonic seconds at the start of the turn. ``before_turn`` runs before any byte of a turn moves."""
+    """``now``: monotonic seconds at the start of the turn. ``masks``: by descriptor, to be read only.
+
+    ``before_turn`` runs before any byte of a turn moves.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, before_turn: Callable[[float], None]) -> None:
         self.now = time.monotonic()
@@ -49,9 +52,9 @@ class Engine:
         self._before_turn = before_turn
         self._epoll = select.epoll()
         self._handlers: list[Handler | None] = [None] * 1024
-        self._masks: list[int] = [0] * 1024
+        self.masks: list[int] = [0] * 1024
         self._in_turn = False
-        self._closing: dict[int, socket.socket] = {}
+        self._closing: dict[int, socket.SocketType] = {}
         self._ticker: asyncio.TimerHandle | None = None
         self._due = 0.0
 
@@ -79,10 +82,10 @@ class Engine:
         self._handlers[fd] = handler
 
     def set_mask(self, fd: int, mask: int) -> None:
-        old = self._masks[fd]
+        old = self.masks[fd]
         if old == mask:
             return
-        self._masks[fd] = mask
+        self.masks[fd] = mask
         if not old:
             self._epoll.register(fd, mask)
         elif not mask:
@@ -90,7 +93,7 @@ class Engine:
         else:
             self._epoll.modify(fd, mask)
 
-    def close(self, sock: socket.socket) -> None:
+    def close(self, sock: socket.SocketType) -> None:
         """Stop watching now and close at the end of the turn, so that no event of this turn meets a reused number.
 
         A second call does nothing.
@@ -100,7 +103,7 @@ class Engine:
             return
         if fd < len(self._handlers):
             self._handlers[fd] = None
-            self._masks[fd] = 0  # closing takes it out of the epoll
+            self.masks[fd] = 0  # closing takes it out of the epoll
         if self._in_turn:
             self._closing[fd] = sock
         else:
@@ -109,7 +112,7 @@ class Engine:
     def _grow(self, fd: int) -> None:
         more = max(fd + 1 - len(self._handlers), len(self._handlers))
         self._handlers.extend([None] * more)
-        self._masks.extend([0] * more)
+        self.masks.extend([0] * more)
 
     def _turn(self) -> None:
         for _ in range(_ROUNDS):

@@ -38,7 +38,7 @@ class Flow:
     name = ""
     other: Flow
 
-    def __init__(self, tunnel: Tunnel, source: socket.socket, target: socket.socket, pending: bytes) -> None:
+    def __init__(self, tunnel: Tunnel, source: socket.SocketType, target: socket.SocketType, pending: bytes) -> None:
         self.tunnel = tunnel
         self.source = source
         self.target = target

@@ -136,6 +136,12 @@ class LeaseBook:
             account.idle_since = now
             self._idle[account] = None
 
+    def take_over(self, account: Account, tunnel: Spender, successor: Spender) -> None:
+        """``successor`` in the place of ``tunnel``: the account is not idle in between."""
+        account.tunnels[successor] = None
+        account.tunnels.pop(tunnel, None)
+        account.starved.pop(tunnel, None)
+
     def starve(self, account: Account, spender: Spender) -> None:
         """Nothing is left: wait until more was granted, or hear that there is none."""
         if spender not in account.starved:

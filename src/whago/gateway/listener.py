@@ -21,20 +21,24 @@ _REST_S: Final = 0.25  # after descriptors ran out: some are closed meanwhile
 
 
 class Listener:
-    """``on_client`` gets every accepted socket, non-blocking."""
+    """``on_client`` gets every accepted socket, non-blocking.
 
-    def __init__(self, engine: Engine, on_client: Callable[[socket.socket], None]) -> None:
+    Sockets here are those of the C module: what ``socket.socket`` puts around them costs as much as the accept itself.
+    """
+
+    def __init__(self, engine: Engine, on_client: Callable[[socket.SocketType], None]) -> None:
         self._engine = engine
         self._on_client = on_client
-        self._sock: socket.socket
+        self._sock: socket.SocketType
+        self._family = socket.AF_INET
         self._spare_fd = -1
         self.bucket = 0
         self.address: tuple[str, int] = ("", 0)
 
     def open(self, host: str, port: int, reuse_port: bool) -> None:
         """Raises OSError when the address cannot be had."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._sock = socket.SocketType(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if reuse_port:
@@ -78,7 +82,7 @@ class Listener:
     def _accept(self) -> bool:
         """False: nobody is waiting, or nobody can be taken now."""
         try:
-            client, _ = self._sock.accept()
+            fd = _accept(self._sock)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -86,6 +90,7 @@ class Listener:
                 return True  # that client is gone already (accept(2) lists the network's errors)
             self._turn_away()
             return False
+        client = socket.SocketType(self._family, socket.SOCK_STREAM, 0, fd)
         client.setblocking(False)
         self._on_client(client)
         return True
@@ -97,12 +102,18 @@ class Listener:
             os.close(self._spare_fd)
             self._spare_fd = -1
             try:
-                self._sock.accept()[0].close()
+                os.close(_accept(self._sock))
             except OSError:
                 log.debug("listener.nobody_waits")
             self._spare_fd = _spare()
         self._engine.set_mask(self._sock.fileno(), 0)
         self._engine.wheel.set(self, self._engine.now + _REST_S)
+
+
+def _accept(sock: socket.SocketType) -> int:
+    """The new descriptor; it blocks. This is what ``socket.socket.accept`` itself calls."""
+    fd: int = sock._accept()[0]  # type: ignore[attr-defined]  # typeshed leaves it out
+    return fd
 
 
 def _spare() -> int:

@@ -47,6 +47,12 @@ class ChipRegistry:
         if not members:
             del self._chips[chip_id]
 
+    def take_over(self, member: Member, successor: Member) -> None:
+        """``successor``, of the same chip, in the place of ``member``."""
+        members = self._chips[successor.chip_pass.chip_id]
+        members[successor] = None
+        members.pop(member, None)
+
     def chips_concerned(self, change: Change) -> list[UUID]:
         """Chips with connections whose pass carries what has changed."""
         return [

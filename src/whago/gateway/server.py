@@ -209,7 +209,7 @@ class Gateway:
             log.warning("report.unanswered", at="stop")
             await asyncio.sleep(DRAIN_POLL_S)
 
-    def _welcome(self, client: socket.socket) -> None:
+    def _welcome(self, client: socket.SocketType) -> None:
         if self.plane.tally.handshakes >= MAX_PENDING_HANDSHAKES:
             self.plane.tally.refusals["too_many_handshakes"] += 1
             client.close()

@@ -39,8 +39,8 @@ class Opening:
     chip_pass: ChipPass
     host: str
     port: int
-    client: socket.socket
-    upstream: socket.socket
+    client: socket.SocketType
+    upstream: socket.SocketType
     segment: Segment
     account: Account
     tunnel_id: int
@@ -81,12 +81,11 @@ class Tunnel:
         plane.engine.hand_over(self._client.fileno(), self.up)
         plane.engine.hand_over(self._upstream.fileno(), self.down)
         plane.engine.wheel.set(self, plane.engine.now + plane.limits.first_look_s)
-        plane.book.enter(self.account, self)
         if self.down.blocked:
             self.down.flush()
         if not self._closing and self.up.blocked:
             self.up.flush()
-        if not self._closing:
+        if not self._closing and (self.up.blocked or self.down.blocked):  # a flow that sent everything has rearmed
             self.rearm()
 
     # Called by the flows as bytes move.
@@ -105,10 +104,15 @@ class Tunnel:
         """Wait for exactly what the flows want next."""
         if self._closing == CLOSED:
             return
-        set_mask = self.plane.engine.set_mask
-        up, down = self.up, self.down
-        set_mask(self._client.fileno(), (IN if up.reading else 0) | (OUT if down.blocked else 0))
-        set_mask(self._upstream.fileno(), (IN if down.reading else 0) | (OUT if up.blocked else 0))
+        engine = self.plane.engine
+        masks, up, down = engine.masks, self.up, self.down
+        client, upstream = self._client.fileno(), self._upstream.fileno()
+        mask = (IN if up.reading else 0) | (OUT if down.blocked else 0)
+        if masks[client] != mask:
+            engine.set_mask(client, mask)
+        mask = (IN if down.reading else 0) | (OUT if up.blocked else 0)
+        if masks[upstream] != mask:
+            engine.set_mask(upstream, mask)
 
     def starve(self) -> None:
         """The lease is empty: stop until there is more."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 import structlog
 
 SECRET_WORDS = ("password", "token", "secret", "credential", "authorization", "api_key", "proxy_url")
+MAX_CACHED_NAMES: Final = 1024  # field names are written in the code: there are about a hundred
 
 
 def configure(log_format: str, part: str) -> None:
@@ -41,6 +43,11 @@ def configure(log_format: str, part: str) -> None:
 def _redact(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """A field whose name speaks of a secret is never written, whatever it holds."""
     for name in event:
-        if any(word in name.lower() for word in SECRET_WORDS):
+        if _is_secret(name):
             event[name] = "***"
     return event
+
+
+@lru_cache(MAX_CACHED_NAMES)
+def _is_secret(name: str) -> bool:
+    return any(word in name.lower() for word in SECRET_WORDS)

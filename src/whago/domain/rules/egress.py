@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, Literal
 
 BUILT_IN_HOSTS: Final = ("whatsapp.com", "*.whatsapp.com", "whatsapp.net", "*.whatsapp.net")
 BUILT_IN_PORTS: Final = (443, 5222)  # HTTPS and websocket; XMPP, which older engines use
+MAX_CACHED: Final = 1024  # verdicts: the chips of an installation have tens of targets, asked for at every connection
 MAX_HOST_CHARS: Final = 253  # RFC 1035 section 2.3.4, without the trailing dot
 
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -42,9 +44,13 @@ class EgressPolicy:
         self._suffixes = frozenset(_suffix(entry) for entry in entries if entry.startswith("*."))
         self._exact = frozenset(_exact(entry) for entry in entries if not entry.startswith("*."))
         self._ports = frozenset([*BUILT_IN_PORTS, *(_port(port) for port in extra_ports)])
+        self._judge_once = lru_cache(MAX_CACHED)(self._judge)
 
     def judge(self, host: str, port: int) -> Allowed | EgressReason:
         """``host`` as the client sent it."""
+        return self._judge_once(host, port)
+
+    def _judge(self, host: str, port: int) -> Allowed | EgressReason:
         name = normal_host(host)
         if name is None or not self._allows(name):
             return "host_not_allowed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 from typing import Final
 
@@ -17,6 +18,7 @@ _REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([\x21-\x7e\x
 _AUTHORITY: Final = re.compile(rb"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,255})):([0-9]{1,5})")
 _METHOD_START: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]")
 _MAX_PORT: Final = 65535
+MAX_CACHED: Final = 1024  # heads, 8 MiB at worst: a chip reconnects with the very same one
 
 
 class HttpClient:
@@ -57,8 +59,7 @@ class HttpClient:
             end = self._find_end()
             if end < 0:
                 return
-            start, fields = split_head(bytes(self._buffer[:end]))
-            self._next = self._read(start, fields)
+            self._next, self._target = _read(bytes(self._buffer[:end]))
         except HeadTooLarge:
             self._next = Refuse("head_too_large")
         except MalformedHead:
@@ -74,15 +75,19 @@ class HttpClient:
         self._searched = len(self._buffer)
         return end
 
-    def _read(self, start: bytes, fields: Fields) -> ClientEvent:
-        line = _REQUEST_LINE.fullmatch(start)
-        if line is None:
-            raise MalformedHead
-        if line[1] != b"CONNECT":
-            return Refuse("method_not_allowed")
-        self._target = _read_authority(line[2])
-        _refuse_body(fields)
-        return _read_credential(fields)
+
+@lru_cache(MAX_CACHED)
+def _read(head: bytes) -> tuple[ClientEvent, Target | None]:
+    """The first event of a whole head, and the target that may follow it."""
+    start, fields = split_head(head)
+    line = _REQUEST_LINE.fullmatch(start)
+    if line is None:
+        raise MalformedHead
+    if line[1] != b"CONNECT":
+        return Refuse("method_not_allowed"), None
+    target = _read_authority(line[2])
+    _refuse_body(fields)
+    return _read_credential(fields), target
 
 
 def _read_authority(text: bytes) -> Target:

@@ -12,7 +12,7 @@ class Say:
     payload: bytes
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Credential:
     """The client says who it is. Answer with ``authenticated()`` or ``refuse()``."""
 
@@ -20,7 +20,7 @@ class Credential:
     password: str = field(repr=False)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Target:
     """Where the client wants to go. ``host`` is ASCII as it was sent; IPv6 without brackets. Port 0–65535."""
 
@@ -28,7 +28,7 @@ class Target:
     port: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Refuse:
     """The handshake is over. ``reason``: a key of ``REFUSALS``; ``status``: the upstream's own status or reply code."""
 
