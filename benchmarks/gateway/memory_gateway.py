@@ -20,6 +20,7 @@ from benchmarks.gateway.ends import PROVIDER_PASSWORD, TARGET
 from whago.domain.rules.egress import EgressPolicy
 from whago.gateway.config import GatewayConfig
 from whago.gateway.control import Change, ChipPass, Grant, LeaseAnswer, Refused, Report, TunnelUsage, Upstream
+from whago.gateway.poller import run as run_on_its_loop
 from whago.gateway.server import serve
 from whago.kit import log
 
@@ -96,7 +97,7 @@ def main() -> None:
     async def run() -> None:
         await serve(gateway, MemoryControl(config))
 
-    asyncio.run(run())
+    run_on_its_loop(run())
 
 
 if __name__ == "__main__":

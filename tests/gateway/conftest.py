@@ -18,6 +18,7 @@ import structlog
 from tests.gateway.control_double import TZ, Bank, Control
 from tests.gateway.wire import PASSWORD, USERNAME, Server, UpstreamProxy, echo
 from whago.domain.rules.egress import EgressPolicy
+from whago.gateway import poller
 from whago.gateway.config import GatewayConfig, Limits
 from whago.gateway.control import Upstream
 from whago.gateway.server import Gateway
@@ -36,7 +37,7 @@ class RunningGateway:
     def __init__(self, config: GatewayConfig, control: Control) -> None:
         self.config = config
         self.control = control
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
+        self._thread = threading.Thread(target=lambda: poller.run(self._main()), daemon=True)
         self._ready = threading.Event()
         self.failure: BaseException | None = None
         self.gateway: Gateway

@@ -7,7 +7,6 @@ Prints the gateway's port once it listens.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from uuid import UUID
 from tests.gateway.control_double import TZ, Bank, Control
 from tests.gateway.wire import PASSWORD, USERNAME
 from whago.domain.rules.egress import EgressPolicy
+from whago.gateway import poller
 from whago.gateway.config import GatewayConfig, Limits
 from whago.gateway.control import Report, TunnelUsage, Upstream
 from whago.gateway.server import Gateway
@@ -82,4 +82,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    poller.run(main())

@@ -1,4 +1,4 @@
-"""The gateway's own epoll, nested in the asyncio loop: its descriptor is one reader there.
+"""Who hears of which socket, and what happens in a turn, on the epoll that the asyncio loop uses as well.
 
 Tunnels never touch asyncio transports, so moving bytes costs a list look-up and a method call, while control work
 (authorise, lease, report, DNS) stays ordinary coroutines. Level-triggered. A socket that waits for nothing is taken out
@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from whago.gateway.poller import GatewayLoop, News
 from whago.gateway.wheel import GRAIN_S, Wheel
 
 log = structlog.get_logger()
@@ -23,9 +24,6 @@ log = structlog.get_logger()
 IN: Final = select.EPOLLIN
 OUT: Final = select.EPOLLOUT
 BROKEN: Final = select.EPOLLERR | select.EPOLLHUP
-
-_MAX_EVENTS: Final = 512  # per round; the rest is reported again
-_ROUNDS: Final = 8  # per turn, while there is news: one of ours is cheaper than one of asyncio's, whose turn is next
 
 
 class Handler(Protocol):
@@ -44,13 +42,13 @@ class Engine:
     ``before_turn`` runs before any byte of a turn moves.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, before_turn: Callable[[float], None]) -> None:
+    def __init__(self, loop: GatewayLoop, before_turn: Callable[[float], None]) -> None:
         self.now = time.monotonic()
         self.wheel = Wheel(self.now)
         self.lag_s = 0.0
         self._loop = loop
         self._before_turn = before_turn
-        self._epoll = select.epoll()
+        self._epoll = loop.poller.epoll
         self._handlers: list[Handler | None] = [None] * 1024
         self.masks: list[int] = [0] * 1024
         self._in_turn = False
@@ -59,16 +57,14 @@ class Engine:
         self._due = 0.0
 
     def start(self) -> None:
-        self._loop.add_reader(self._epoll.fileno(), self._turn)
+        self._loop.poller.on_news = self._turn
         self._schedule_tick()
 
     def stop(self) -> None:
         if self._ticker is not None:
             self._ticker.cancel()
-        self._loop.remove_reader(self._epoll.fileno())
         for handler in list(filter(None, self._handlers)):
             handler.abort("stopped")
-        self._epoll.close()
 
     def watch(self, fd: int, handler: Handler, mask: int) -> None:
         """From now on ``handler`` hears of ``fd``; ``mask`` 0 waits for nothing."""
@@ -114,21 +110,17 @@ class Engine:
         self._handlers.extend([None] * more)
         self.masks.extend([0] * more)
 
-    def _turn(self) -> None:
-        for _ in range(_ROUNDS):
-            news = self._epoll.poll(0, _MAX_EVENTS)
-            if not news:
-                return
-            self.now = time.monotonic()
-            self._before_turn(self.now)
-            self._in_turn = True
-            try:
-                self._dispatch(news)
-            finally:
-                self._in_turn = False
-                self._close_sockets()
+    def _turn(self, news: News) -> None:
+        self.now = time.monotonic()
+        self._before_turn(self.now)
+        self._in_turn = True
+        try:
+            self._dispatch(news)
+        finally:
+            self._in_turn = False
+            self._close_sockets()
 
-    def _dispatch(self, news: list[tuple[int, int]]) -> None:
+    def _dispatch(self, news: News) -> None:
         handlers = self._handlers
         for fd, events in news:
             handler = handlers[fd]

@@ -26,6 +26,7 @@ from whago.gateway.metrics import registry_of
 from whago.gateway.passes import PassBook
 from whago.gateway.pipes import PipePool
 from whago.gateway.plane import Plane
+from whago.gateway.poller import running_loop
 from whago.gateway.registry import ChipRegistry
 from whago.gateway.reporter import Reporter
 from whago.gateway.resolver import Resolver
@@ -63,7 +64,7 @@ class Gateway:
     def __init__(self, config: GatewayConfig, control: Control) -> None:
         self._config = config
         self._control = control
-        self._loop = asyncio.get_running_loop()
+        self._loop = running_loop()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._failure: BaseException | None = None

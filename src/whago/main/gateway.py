@@ -17,6 +17,7 @@ from whago.errors import SettingsError
 from whago.gateway.config import GatewayConfig
 from whago.gateway.control import ControlUnavailable
 from whago.gateway.counters import SUFFIX
+from whago.gateway.poller import run as run_on_its_loop
 from whago.gateway.postgres import LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS, PostgresControl
 from whago.gateway.server import serve
 from whago.kit import db
@@ -58,7 +59,7 @@ def run(
         statement_timeout_ms=STATEMENT_TIMEOUT_MS,
         lock_timeout_ms=LOCK_TIMEOUT_MS,
     )
-    asyncio.run(_serve(settings, config))
+    run_on_its_loop(_serve(settings, config))
 
 
 def _config(settings: Settings, host: str, port: int, status_port: int | None, *, reuse_port: bool) -> GatewayConfig:
