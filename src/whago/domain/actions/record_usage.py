@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import bindparam, func, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import BigInteger, any_, bindparam, func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session
 
 from whago.domain.models import (
@@ -39,7 +39,7 @@ from whago.domain.rules.months import billing_month
 from whago.domain.rules.pricing import cost_of
 from whago.domain.rules.thresholds import OnLimit, is_spent, is_warned, percentage
 from whago.kit.db import signal, transaction
-from whago.kit.ids import new_id
+from whago.kit.rows import array_literal, array_parameter, columns_of, insert_arrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,26 @@ class _Moved:
 
 Key = tuple[int, datetime, int]
 Month = tuple[UUID, date]
+
+_KEY: Final = ("month_year", "boot_id", "tunnel_id", "hour", "price_id")
+_WHOSE: Final = ("user_id", "chip_id", "proxy_id", "provider_id", "assignment_id")
+_MOVING: Final = ("bytes_up", "bytes_down", "overhead", "bytes_transferred", "session_start", "session_end")
+_ROW: Final = (*_KEY, *_WHOSE, *_MOVING, "cost_per_gb", "bytes_per_gb", "cost", "is_demo")
+
+
+def _put_rows() -> Insert:
+    new = insert_arrays(_LEDGER, _ROW)
+    changing = {name: new.excluded[name] for name in (*_MOVING, "cost")}
+    return new.on_conflict_do_update(index_elements=list(_KEY), set_=changing)
+
+
+_LEDGER: Final[Any] = UsageLog.__table__
+_PUT_ROWS: Final = _put_rows()
+_STANDING: Final = select(*(_LEDGER.c[name] for name in (*_KEY[2:], *_MOVING, "cost"))).where(
+    _LEDGER.c.month_year.in_(bindparam("months", expanding=True)),
+    _LEDGER.c.boot_id == bindparam("boot_id"),
+    _LEDGER.c.tunnel_id == any_(array_parameter("tunnel_ids", BigInteger())),
+)
 
 
 def record_usage(
@@ -118,74 +138,51 @@ def _write_ledger(
 ) -> list[_Moved]:
     if not usages:
         return []
-    standing = _standing_rows(db, boot_id, usages, tz)
+    months = {hour: billing_month(hour, tz) for hour in {usage.hour for usage in usages}}
+    standing = _standing_rows(db, boot_id, usages, months.values())
     prices = _prices(db, {usage.price_id for usage in usages})
     values, moved = [], []
-    for usage in _greatest_of_each_key(usages):
-        price = prices[usage.price_id]
-        row = standing.get(_key(usage))
-        up, down, overhead = (
-            (usage.bytes_up, usage.bytes_down, usage.overhead)
-            if row is None
-            else (
-                max(usage.bytes_up, row.bytes_up),
-                max(usage.bytes_down, row.bytes_down),
-                max(usage.overhead, row.overhead),
-            )
-        )
-        total = up + down + overhead
-        cost = cost_of(total, price.cost_per_gb, price.bytes_per_gb)
-        before, cost_before = (0, Decimal(0)) if row is None else (row.bytes_transferred, row.cost)
+    for key, usage in _greatest_of_each_key(usages).items():
+        price, month = prices[usage.price_id], months[usage.hour]
+        counts, session, before, cost_before = _merged(usage, standing.get(key))
+        total = sum(counts)
         if total == before:
             continue
-        month = billing_month(usage.hour, tz)
+        cost = cost_of(total, price.cost_per_gb, price.bytes_per_gb)
         moved.append(_Moved(usage, month, price.provider_id, total - before, cost - cost_before))
         values.append(
-            {
-                "id": new_id(),
-                "month_year": month,
-                "boot_id": boot_id,
-                "tunnel_id": usage.tunnel_id,
-                "hour": usage.hour,
-                "price_id": usage.price_id,
-                "user_id": usage.user_id,
-                "chip_id": usage.chip_id,
-                "proxy_id": usage.proxy_id,
-                "provider_id": price.provider_id,
-                "assignment_id": usage.assignment_id,
-                "bytes_up": up,
-                "bytes_down": down,
-                "overhead": overhead,
-                "bytes_transferred": total,
-                "session_start": usage.started_at if row is None else min(usage.started_at, row.session_start),
-                "session_end": usage.last_at if row is None else max(usage.last_at, row.session_end),
-                "cost_per_gb": price.cost_per_gb,
-                "bytes_per_gb": price.bytes_per_gb,
-                "cost": cost,
-                "is_demo": is_demo,
-            }
+            (
+                *(month, boot_id, *key),
+                *(usage.user_id, usage.chip_id, usage.proxy_id, price.provider_id, usage.assignment_id),
+                *(*counts, total, *session),
+                *(price.cost_per_gb, price.bytes_per_gb, cost, is_demo),
+            )
         )
     if values:
-        new = insert(UsageLog)
-        changing = ("bytes_up", "bytes_down", "overhead", "bytes_transferred", "session_start", "session_end", "cost")
-        db.execute(
-            new.on_conflict_do_update(
-                index_elements=["month_year", "boot_id", "tunnel_id", "hour", "price_id"],
-                set_={name: new.excluded[name] for name in changing},
-            ),
-            values,
-        )
+        db.execute(_PUT_ROWS, columns_of(_ROW, values))
     return moved
 
 
-def _standing_rows(db: Session, boot_id: UUID, usages: Sequence[MeteredUsage], tz: ZoneInfo) -> dict[Key, UsageLog]:
-    found = db.scalars(
-        select(UsageLog).where(
-            UsageLog.month_year.in_({billing_month(usage.hour, tz) for usage in usages}),
-            UsageLog.boot_id == boot_id,
-            tuple_(UsageLog.tunnel_id, UsageLog.hour, UsageLog.price_id).in_([_key(usage) for usage in usages]),
-        )
+def _merged(usage: MeteredUsage, row: Any) -> tuple[tuple[int, int, int], tuple[datetime, datetime], int, Decimal]:
+    """The greatest counters and the widest times of what comes and what stands; bytes and cost of what stands."""
+    if row is None:
+        counts = (usage.bytes_up, usage.bytes_down, usage.overhead)
+        return counts, (usage.started_at, usage.last_at), 0, Decimal(0)
+    counts = (
+        max(usage.bytes_up, row.bytes_up),
+        max(usage.bytes_down, row.bytes_down),
+        max(usage.overhead, row.overhead),
     )
+    session = (min(usage.started_at, row.session_start), max(usage.last_at, row.session_end))
+    return counts, session, row.bytes_transferred, row.cost
+
+
+def _standing_rows(
+    db: Session, boot_id: UUID, usages: Sequence[MeteredUsage], months: Iterable[date]
+) -> dict[Key, Any]:
+    """By key. Other hours and prices of the same tunnels come along and are not looked at."""
+    tunnel_ids = array_literal([usage.tunnel_id for usage in usages])
+    found = db.execute(_STANDING, {"months": list(set(months)), "boot_id": boot_id, "tunnel_ids": tunnel_ids})
     return {(row.tunnel_id, row.hour, row.price_id): row for row in found}
 
 
@@ -193,17 +190,14 @@ def _prices(db: Session, ids: set[int]) -> dict[int, ProviderPrice]:
     return {price.id: price for price in db.scalars(select(ProviderPrice).where(ProviderPrice.id.in_(ids)))}
 
 
-def _greatest_of_each_key(usages: Sequence[MeteredUsage]) -> list[MeteredUsage]:
+def _greatest_of_each_key(usages: Sequence[MeteredUsage]) -> dict[Key, MeteredUsage]:
     greatest: dict[Key, MeteredUsage] = {}
     for usage in usages:
-        other = greatest.get(_key(usage))
+        key = (usage.tunnel_id, usage.hour, usage.price_id)
+        other = greatest.get(key)
         if other is None or _total(usage) > _total(other):
-            greatest[_key(usage)] = usage
-    return list(greatest.values())
-
-
-def _key(usage: MeteredUsage) -> Key:
-    return (usage.tunnel_id, usage.hour, usage.price_id)
+            greatest[key] = usage
+    return greatest
 
 
 def _total(usage: MeteredUsage) -> int:
@@ -225,8 +219,8 @@ def _add_to_rollups(db: Session, moved: Sequence[_Moved]) -> None:
             bucket[1] += entry.added_bytes
             bucket[2] += entry.added_cost
         by_proxy[usage.proxy_id] += entry.added_bytes
-    _upsert_sums(db, UsageHour, ("chip_id", "provider_id", "hour"), by_hour)
-    _upsert_sums(db, ChipUsageMonth, ("chip_id", "month_year"), by_chip)
+    _upsert_sums(db, _HOURS, by_hour)
+    _upsert_sums(db, _CHIP_MONTHS, by_chip)
     if by_proxy:
         table = Proxy.__table__
         db.connection().execute(
@@ -261,23 +255,23 @@ def _show_activity(
         chip.show_activity(latest[chip.id], may_go_on=chip.id not in stopped)
 
 
-def _upsert_sums(db: Session, model: Any, names: tuple[str, ...], sums: dict[Any, list[Any]]) -> None:
-    if not sums:
-        return
-    new = insert(model)
-    db.execute(
-        new.on_conflict_do_update(
-            index_elements=list(names),
-            set_={
-                "total_bytes": model.total_bytes + new.excluded.total_bytes,
-                "total_cost": model.total_cost + new.excluded.total_cost,
-            },
-        ),
-        [
-            dict(zip(names, key, strict=True)) | {"user_id": user_id, "total_bytes": count, "total_cost": cost}
-            for key, (user_id, count, cost) in sorted(sums.items(), key=lambda item: item[0])
-        ],
-    )
+def _sums_into(model: Any, keys: tuple[str, ...]) -> tuple[tuple[str, ...], Insert]:
+    """Names, and the statement that adds rows of them to what stands."""
+    names = (*keys, "user_id", "total_bytes", "total_cost")
+    new = insert_arrays(model.__table__, names)
+    sums = {name: model.__table__.c[name] + new.excluded[name] for name in names[-2:]}
+    return names, new.on_conflict_do_update(index_elements=list(keys), set_=sums)
+
+
+_HOURS: Final = _sums_into(UsageHour, ("chip_id", "provider_id", "hour"))
+_CHIP_MONTHS: Final = _sums_into(ChipUsageMonth, ("chip_id", "month_year"))
+
+
+def _upsert_sums(db: Session, into: tuple[tuple[str, ...], Insert], sums: dict[Any, list[Any]]) -> None:
+    if sums:
+        names, statement = into
+        rows = [(*key, *total) for key, total in sorted(sums.items(), key=lambda item: item[0])]
+        db.execute(statement, columns_of(names, rows))
 
 
 def _end_boot(db: Session, boot_id: UUID, now: datetime) -> set[Month]:
