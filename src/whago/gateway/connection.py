@@ -38,6 +38,8 @@ log = structlog.get_logger()
 
 MAX_CACHED_NAMES: Final = 16384  # parsing an id costs as much as the rest of its look-up
 
+MAX_CACHED_TOKENS: Final = 1024  # a chip reconnects with the same one, which the parsed heads hold as well
+
 READING, ASKING, DIALING, OVER = "reading", "asking", "dialing", "over"
 
 _CUT_WHILE_OPENING: Final = {CREDENTIAL_ROTATED: "bad_credential", CHIP_REFUSED: "chip_blocked", "draining": "draining"}
@@ -63,7 +65,7 @@ class Connection:
     """A handshake under way. It ends in ``_open`` (a tunnel takes the socket over), ``refuse`` or ``abort``."""
 
     __slots__ = (
-        "_account", "_answer", "_desk", "_dial", "_due", "_handshake", "_sock", "_state", "_target", "_task",
+        "_account", "_answer", "_desk", "_dial", "_due", "_handshake", "_heard", "_sock", "_state", "_target", "_task",
         "bucket", "chip_pass",
     )  # fmt: skip
 
@@ -80,6 +82,7 @@ class Connection:
         self._dial: Dial | None = None
         self._task: asyncio.Task[None] | None = None
         self._due = 0.0
+        self._heard = False
         self.bucket = 0
 
     def start(self) -> None:
@@ -117,7 +120,7 @@ class Connection:
         self._desk.plane.tally.refusals[reason] += 1
         self._log_refusal(reason, status)
         self._leave()
-        if hasattr(self, "_handshake"):
+        if self._heard:
             self._send(self._handshake.refuse(reason, status))
             close_client(self._desk.plane.engine, self._sock)
         else:  # it has not said a byte, so nobody knows in which protocol to answer
@@ -169,10 +172,11 @@ class Connection:
         if not chunk:
             self.abort("client_gone")
             return
-        if hasattr(self, "_handshake"):
+        if self._heard:
             self._handshake.receive(chunk)
         else:
             self._handshake = client_handshake(chunk)
+            self._heard = True
         self._advance()
 
     def _advance(self) -> None:
@@ -199,7 +203,7 @@ class Connection:
         if chip_id is None:
             self.refuse("bad_credential")
             return
-        token_hash = hashlib.sha256(credential.password.encode()).digest()
+        token_hash = _token_hash(credential.password)
         answer = self._desk.passes.peek(chip_id)
         if answer is not None:
             self._verify(answer, token_hash)
@@ -348,6 +352,11 @@ class Connection:
         if hasattr(self, "chip_pass"):
             chip, host = str(self.chip_pass.chip_id), self._target.host
             log.info("connection.refused", chip=chip, host=host, reason=reason, upstream_status=status or None)
+
+
+@lru_cache(MAX_CACHED_TOKENS)
+def _token_hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
 
 
 @lru_cache(MAX_CACHED_NAMES)

@@ -80,9 +80,12 @@ class Exhausted:
 LeaseAnswer = Grant | Wait | Exhausted
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TunnelUsage:
-    """Absolute counters of one tunnel in one clock hour at one price. Key: (boot, tunnel_id, hour, price_id)."""
+    """Absolute counters of one tunnel in one clock hour at one price. Key: (boot, tunnel_id, hour, price_id).
+
+    Not frozen, because one is made for every tunnel of every report, and freezing doubles its price.
+    """
 
     tunnel_id: int
     user_id: UUID

@@ -115,7 +115,7 @@ class Flow:
         if not count:
             self._end_of_input()
             return
-        sent = self._send_new(buffer[:count])
+        sent = self._send_new(buffer[:count], count)
         if 0 <= sent < count:
             self.pending = bytes(buffer[sent:count])
             self._block()
@@ -226,7 +226,7 @@ class Flow:
     def _received(self, count: int) -> None:
         raise NotImplementedError
 
-    def _send_new(self, chunk: memoryview) -> int:
+    def _send_new(self, chunk: memoryview, count: int) -> int:
         raise NotImplementedError
 
     def _flush_pending(self) -> bool:
@@ -250,8 +250,8 @@ class DownFlow(Flow):
     def _received(self, count: int) -> None:
         self.tunnel.charge(DOWN, count)
 
-    def _send_new(self, chunk: memoryview) -> int:
-        self.tunnel.charge(DOWN, len(chunk))
+    def _send_new(self, chunk: memoryview, count: int) -> int:
+        self.tunnel.charge(DOWN, count)
         sent = self._write(chunk)
         if sent < 0:
             self._target_broken()
@@ -283,8 +283,8 @@ class UpFlow(Flow):
     def _received(self, count: int) -> None:
         """From the client; nothing has been on the upstream's wire yet."""
 
-    def _send_new(self, chunk: memoryview) -> int:
-        sent = self._charged_write(chunk)
+    def _send_new(self, chunk: memoryview, count: int) -> int:
+        sent = self._charged_write(chunk, count)
         if sent < 0:
             self._target_broken()
         return sent
@@ -293,7 +293,8 @@ class UpFlow(Flow):
         room = self._room()
         if room <= 0:
             return False
-        sent = self._charged_write(self.pending[:room])
+        chunk = self.pending[:room]
+        sent = self._charged_write(chunk, len(chunk))
         if sent < 0:
             self._target_broken()
             return False
@@ -311,8 +312,7 @@ class UpFlow(Flow):
             self.tunnel.uncharge(UP, limit - max(sent, 0))
         return self._after_splice(pipe, sent)
 
-    def _charged_write(self, chunk: memoryview | bytes) -> int:
-        count = len(chunk)
+    def _charged_write(self, chunk: memoryview | bytes, count: int) -> int:
         self.tunnel.charge(UP, count)
         sent = self._write(chunk)
         if sent < count:

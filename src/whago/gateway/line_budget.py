@@ -8,7 +8,7 @@ import structlog
 
 log = structlog.get_logger()
 
-LINES_PER_S: Final = 500  # each costs about 50 µs: a burst of reconnects spends at most 3 % of a core on its log
+LINES_PER_S: Final = 200  # each costs about 50 µs: a burst of reconnects spends at most 1 % of a core on its log
 
 
 class LineBudget:

@@ -29,9 +29,14 @@ class Wheel:
         number = max(int(deadline / GRAIN_S) + 1, self._turned + 1)
         if number == timed.bucket:
             return
-        self.clear(timed)
+        if timed.bucket:
+            self.clear(timed)
         timed.bucket = number
-        self._buckets.setdefault(number, set()).add(timed)
+        bucket = self._buckets.get(number)
+        if bucket is None:
+            self._buckets[number] = {timed}
+        else:
+            bucket.add(timed)
 
     def clear(self, timed: Timed) -> None:
         if not timed.bucket:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import date
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Table, Text, bindparam, cast, func, select
@@ -13,7 +14,13 @@ from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
 from sqlalchemy.types import TypeEngine
 
 Plain = int | bool | UUID | Decimal | date
-"""What needs no quotes inside an array (``datetime`` is a ``date``)."""
+"""What needs no quotes inside an array (``datetime`` is a ``date``). All values of a column are of one type."""
+
+_TEXTS: Final[dict[type, Callable[[Any], str]]] = {
+    date: date.isoformat,
+    datetime: datetime.isoformat,
+    UUID: attrgetter("hex"),  # half the price of its dashes
+}
 
 
 def insert_arrays(table: Table, names: Sequence[str]) -> Insert:
@@ -41,4 +48,5 @@ def columns_of(names: Sequence[str], rows: Iterable[Sequence[Plain]]) -> dict[st
 
 def array_literal(values: Sequence[Plain]) -> str:
     """The text form of an array (PostgreSQL manual, section 8.15.2): the driver would take each item by itself."""
-    return "{" + ",".join([value.isoformat() if isinstance(value, date) else str(value) for value in values]) + "}"
+    to_text: Callable[[Any], str] = _TEXTS.get(type(values[0]), str) if values else str
+    return "{" + ",".join(map(to_text, values)) + "}"

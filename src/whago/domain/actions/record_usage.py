@@ -42,9 +42,12 @@ from whago.kit.db import signal, transaction
 from whago.kit.rows import array_literal, array_parameter, columns_of, insert_arrays
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MeteredUsage:
-    """Absolute counters of one tunnel in one clock hour at one price; all in bytes."""
+    """Absolute counters of one tunnel in one clock hour at one price; all in bytes.
+
+    Not frozen, because one is made for every tunnel of every report, and freezing doubles its price.
+    """
 
     tunnel_id: int
     user_id: UUID
@@ -115,11 +118,12 @@ def record_usage(
     with transaction() as db:
         if is_last:
             released |= _end_boot(db, boot_id, now)
-        months = {(usage.user_id, billing_month(usage.hour, tz)) for usage in usages} | released
-        for month in sorted({month for _user, month in months}):
+        months = {hour: billing_month(hour, tz) for hour in {usage.hour for usage in usages}}
+        touched = {(usage.user_id, months[usage.hour]) for usage in usages} | released
+        for month in sorted({month for _user, month in touched}):
             ensure_partition(db, month)
-        rows = lock_months(db, months, now)
-        moved = _write_ledger(db, boot_id, usages, tz, is_demo=is_demo)
+        rows = lock_months(db, touched, now)
+        moved = _write_ledger(db, boot_id, usages, months, is_demo=is_demo)
         _add_to_rollups(db, moved)
         plans = allowances(db, {user_id for user_id, _month in rows})
         _add_to_months(db, moved, rows, plans, now)
@@ -134,11 +138,10 @@ def record_usage(
 
 
 def _write_ledger(
-    db: Session, boot_id: UUID, usages: Sequence[MeteredUsage], tz: ZoneInfo, *, is_demo: bool
+    db: Session, boot_id: UUID, usages: Sequence[MeteredUsage], months: dict[datetime, date], *, is_demo: bool
 ) -> list[_Moved]:
     if not usages:
         return []
-    months = {hour: billing_month(hour, tz) for hour in {usage.hour for usage in usages}}
     standing = _standing_rows(db, boot_id, usages, months.values())
     prices = _prices(db, {usage.price_id for usage in usages})
     values, moved = [], []
@@ -238,12 +241,13 @@ def _show_activity(
 
     Nobody but the gateway sees what an external engine does, so its bytes are what says that it is connected.
     """
+    blocked = {month for month, row in rows.items() if _is_blocked(row, plans[row.user_id])}
     latest: dict[UUID, datetime] = {}
     stopped: set[UUID] = set()
     for entry in moved:
-        usage, plan = entry.usage, plans[entry.usage.user_id]
+        usage = entry.usage
         latest[usage.chip_id] = max(usage.last_at, latest.get(usage.chip_id, usage.last_at))
-        if plan.on_limit is OnLimit.BLOCK and is_spent(rows[usage.user_id, entry.month].total_bytes, plan.limit):
+        if blocked and (usage.user_id, entry.month) in blocked:
             stopped.add(usage.chip_id)
     chips = db.scalars(
         select(Chip)
@@ -253,6 +257,10 @@ def _show_activity(
     )
     for chip in chips:
         chip.show_activity(latest[chip.id], may_go_on=chip.id not in stopped)
+
+
+def _is_blocked(row: UserProxyCost, plan: Allowance) -> bool:
+    return plan.on_limit is OnLimit.BLOCK and is_spent(row.total_bytes, plan.limit)
 
 
 def _sums_into(model: Any, keys: tuple[str, ...]) -> tuple[tuple[str, ...], Insert]:
@@ -296,11 +304,16 @@ def _add_to_months(
     plans: dict[UUID, Allowance],
     now: datetime,
 ) -> None:
+    added: dict[Month, list[Any]] = defaultdict(lambda: [0, Decimal(0)])
     for entry in moved:
-        row, plan = rows[entry.usage.user_id, entry.month], plans[entry.usage.user_id]
+        sums = added[entry.usage.user_id, entry.month]
+        sums[0] += entry.added_bytes
+        sums[1] += entry.added_cost
+    for key, (added_bytes, added_cost) in added.items():
+        row, plan = rows[key], plans[key[0]]
         was_spent = is_spent(row.total_bytes, plan.limit)
-        row.total_bytes += entry.added_bytes
-        row.total_cost += entry.added_cost
+        row.total_bytes += added_bytes
+        row.total_cost += added_cost
         row.last_updated = now
         if not was_spent and is_spent(row.total_bytes, plan.limit):
             signal(db, "quota", row.user_id)  # every gateway refuses new tunnels from now on
