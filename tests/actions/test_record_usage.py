@@ -88,6 +88,33 @@ def test_a_replay_changes_nothing() -> None:
     assert month_of(user).total_bytes == 1150
 
 
+def test_a_report_of_many_tunnels_keeps_each_row_as_it_was_told() -> None:
+    make_ready_pool()
+    user, boot = make_user("enterprise"), a_boot()
+    one = a_usage(user)
+    told = [
+        dataclasses.replace(
+            one,
+            tunnel_id=number,
+            bytes_up=number,
+            bytes_down=2 * number,
+            last_at=NOW + timedelta(microseconds=number),
+        )
+        for number in range(1, 301)
+    ]
+    added = record_usage(boot, told, now=NOW, tz=TZ, is_demo=True)
+    assert added == sum(3 * number + 50 for number in range(1, 301))
+    with transaction() as db:
+        rows = db.scalars(select(UsageLog).where(UsageLog.boot_id == boot).order_by(UsageLog.tunnel_id)).all()
+    assert [(row.tunnel_id, row.bytes_up, row.bytes_down, row.session_end) for row in rows] == [
+        (usage.tunnel_id, usage.bytes_up, usage.bytes_down, usage.last_at) for usage in told
+    ]
+    assert {(row.user_id, row.chip_id, row.proxy_id, row.assignment_id, row.hour, row.is_demo) for row in rows} == {
+        (user.id, one.chip_id, one.proxy_id, one.assignment_id, one.hour, True)
+    }
+    assert len({row.id for row in rows}) == 300
+
+
 def test_an_older_report_that_comes_late_takes_nothing_back() -> None:
     make_ready_pool()
     user, boot = make_user("business"), a_boot()
