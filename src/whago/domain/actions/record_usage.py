@@ -41,7 +41,6 @@ from whago.domain.rules.thresholds import OnLimit, is_spent, is_warned, percenta
 from whago.kit.db import signal, transaction
 from whago.kit.ids import new_id
 
-
 AFTER_THE_WARNING = timedelta(microseconds=1)  # one report may raise both notices: lists show them in this order
 
 
