@@ -15,6 +15,8 @@ from whago.kit.crypto import Vault
 from whago.main.embedded import EmbeddedPostgres, EmbeddedValkey, private_data_dir
 from whago.main.migrate import upgrade
 
+LAST = ("tests/e2e/",)  # the browser's driver keeps an event loop in this thread, so whatever needs its own goes first
+
 SECRET = "test-secret-key-with-more-than-32-characters"
 
 
@@ -84,3 +86,8 @@ def tz() -> ZoneInfo:
 def noon() -> datetime:
     """A quiet moment in the middle of a month."""
     return datetime(2026, 11, 15, 15, 0, tzinfo=UTC)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests come last, the others as they are found."""
+    items.sort(key=lambda item: item.nodeid.startswith(LAST))

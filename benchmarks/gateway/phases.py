@@ -31,7 +31,7 @@ class Effort:
     bulk_ms: int = 2_500
 
 
-QUICK: Final = Effort(echo_ms=200, idle_tunnels=1_000, open_ms=1_500, setup_ms=1_000, one_bulk_ms=300, bulk_ms=500)
+QUICK: Final = Effort(echo_ms=200, idle_tunnels=1_000, open_ms=1_000, setup_ms=800, one_bulk_ms=300, bulk_ms=500)
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ MISSING: Final = "–"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """``figure`` as in ``phases``; ``of_haproxy``: show the ratio to HAProxy in HTTP mode instead."""
+    """``figure`` as in ``phases``; ``of_haproxy``: show the ratio to HAProxy in HTTP mode with large pipes instead."""
 
     head: str
     figure: str

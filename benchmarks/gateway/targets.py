@@ -17,7 +17,14 @@ ECHO_P99_OF_HAPROXY: Final = 1.5
 ECHO_WITH_IDLE: Final = 1.1
 IDLE_KIB: Final = 2.0
 STALLED_KIB: Final = 64.0
-NOT_PEERS: Final = ("none", "ours", "ours-memory", "haproxy", "haproxy-tcp")  # who is compared otherwise, or not at all
+NOT_PEERS: Final = (
+    "none",
+    "ours",
+    "ours-memory",
+    "haproxy",
+    "haproxy-stock",
+    "haproxy-tcp",
+)  # who is compared otherwise, or not at all
 
 
 @dataclass(frozen=True, slots=True)

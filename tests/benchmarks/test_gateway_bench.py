@@ -174,7 +174,7 @@ def test_an_absent_peer_is_a_row_that_says_why() -> None:
     text = markdown(Head("today", "command", "machine", 20_000, 3, 5_000, 30.0), entries, [])
     assert "| gost | not measured |" in text
     assert "not measured: there is no such package" in text
-    assert "| HAProxy, HTTP mode, splice | 0.38 | 1.00 |" in text
+    assert f"| {haproxy.HTTP.title} | 0.38 | 1.00 |" in text
     assert figures_of(entries).keys() == {"haproxy"}
 
 

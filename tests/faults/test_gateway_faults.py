@@ -26,6 +26,7 @@ from whago.simulator import SimulatedProvider
 pytestmark = pytest.mark.slow
 
 OUTAGE_S = 20.0
+AT_MOST_IN_OUTAGE_BYTES = 40_000_000  # four clients at 20 kB each 50 ms, for twenty seconds, and some
 CHUNK_BYTES = 1 << 20  # one turn of one tunnel and direction: what may be charged and not sent at a kill
 
 
@@ -96,8 +97,8 @@ def test_a_database_that_is_away_for_twenty_seconds_cuts_nobody_and_loses_nothin
     user = make_user("enterprise")
     port = stack.gateway().port
     chips = [stack.chip(user) for _ in range(4)]
-    load = Load(stack, [port], [(chip.chip_id, chip.gateway_token) for chip in chips])
-    wait_until(lambda: load.answers > 50)
+    load = Load(stack, [port], [(chip.chip_id, chip.gateway_token) for chip in chips], pause_s=0.05)
+    wait_until(lambda: month_of(user.id).leased_bytes > AT_MOST_IN_OUTAGE_BYTES)  # a minute of this load, once known
     server.stop()
     at_the_stop = load.answers
     time.sleep(OUTAGE_S)

@@ -191,6 +191,26 @@ def test_without_a_page_it_only_connects(provider: SimulatedProvider) -> None:
     assert tried(provider, page=None).diagnosis is Diagnosis.PROXY_DOWN
 
 
+@both_protocols
+def test_a_knock_sees_what_only_the_handshake_tells(provider: SimulatedProvider, protocol: Protocol) -> None:
+    def knocked(password: str | None = None) -> ProbeResult:
+        return probe(
+            upstream(provider, protocol, password=password), ip_check_url=None, allow_private=True, knocks=True
+        )
+
+    assert (knocked().success, knocked().exit_ip) == (True, None)
+    refused = knocked("wrong-password")
+    assert (refused.success, refused.diagnosis) == (False, Diagnosis.CREDENTIAL_REFUSED)
+    provider.switch(garbage=True)
+    assert knocked().diagnosis is Diagnosis.PROTOCOL
+
+
+def test_a_knock_does_not_mind_a_target_that_a_laboratory_cannot_reach(provider: SimulatedProvider) -> None:
+    provider.switch(refuse_connect=502)
+    result = probe(upstream(provider), ip_check_url=None, allow_private=True, knocks=True)
+    assert (result.success, result.error) == (True, None)
+
+
 def test_a_private_upstream_has_no_public_page() -> None:
     assert ip_check_page(None, "127.0.0.1") is None
     assert ip_check_page(None, "proxy.smartproxy.net") == DEFAULT_IP_CHECK_URL

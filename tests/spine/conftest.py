@@ -45,7 +45,7 @@ class GatewayProcess:
 
     def start(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "whago", "gateway", "--port", str(self.port), "--status-port", "0"],
+            [sys.executable, "-P", "-m", "whago", "gateway", "--port", str(self.port)],
             env={
                 **os.environ,
                 "WHAGO_DATABASE_URL": self.database_url,

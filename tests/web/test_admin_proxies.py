@@ -16,6 +16,7 @@ from whago.domain.models import Provider, ProviderPrice, Proxy
 from whago.kit.crypto import Vault
 from whago.kit.db import transaction
 from whago.kit.ids import new_id
+from whago.simulator import SimulatedProvider
 from whago.web.app import create_app
 
 SMART = {
@@ -184,6 +185,31 @@ def test_a_proxy_takes_its_providers_address(admin: Caller) -> None:
     assert proxy["has_credentials"] is False
 
 
+def test_proxies_at_the_providers_address_follow_it(admin: Caller) -> None:
+    provider = admin.post("/admin/proxies/providers", CUSTOM).json()["id"]
+    bodies: list[dict[str, Any]] = [
+        {"proxy_type": "rotating"},
+        {"proxy_type": "static", "proxy_url": "http://u:p@127.0.0.1:3120"},
+        {"proxy_type": "static", "proxy_url": "http://127.0.0.9:3120"},
+    ]
+    made = [admin.post("/admin/proxies/pool", body | {"provider_id": provider}).json()["id"] for body in bodies]
+    admin.put(f"/admin/proxies/providers/{provider}", {"port": 3121, "protocol": "socks5"})
+    urls = [admin.get(f"/admin/proxies/pool/{ident}").json()["proxy_url"] for ident in made]
+    assert urls == ["socks5://127.0.0.1:3121", "http://127.0.0.1:3120", "http://127.0.0.9:3120"]
+
+
+def test_a_template_keeps_the_chips_of_a_rotating_proxy_apart(admin: Caller) -> None:
+    provider = admin.post("/admin/proxies/providers", CUSTOM).json()["id"]
+    change = {"username_template": "{username}"}
+    assert admin.put(f"/admin/proxies/providers/{provider}", change).status_code == 200
+    admin.put(f"/admin/proxies/providers/{provider}", {"username_template": CUSTOM["username_template"]})
+    admin.post("/admin/proxies/pool", {"provider_id": provider, "proxy_type": "rotating"})
+    found = refused(admin.put(f"/admin/proxies/providers/{provider}", change), 422, "invalid_input")
+    assert set(found["details"]["fields"]) == {"username_template"}
+    kept = admin.get(f"/admin/proxies/providers/{provider}").json()
+    assert kept["username_template"] == CUSTOM["username_template"]
+
+
 def test_a_static_proxy_keeps_its_login_to_itself(admin: Caller, vault: Vault) -> None:
     provider = admin.post("/admin/proxies/providers", {"name": "List", "preset": "static", "cost_per_gb": 0}).json()
     body = {
@@ -320,6 +346,17 @@ def test_a_test_of_a_proxy_that_is_not_there_says_so(admin: Caller, pool: tuple[
     seen = admin.get(f"/admin/proxies/pool/{pool[1].id}").json()
     assert seen["health_score"] < 100
     assert seen["last_error"] == "The proxy does not accept connections."
+
+
+def test_a_test_without_a_page_sees_a_refused_login(admin: Caller) -> None:
+    with SimulatedProvider() as vendor:
+        body = CUSTOM | {"host": vendor.host, "port": vendor.port, "username": "demo", "password": "wrong"}
+        ident = admin.post("/admin/proxies/providers", body).json()["id"]
+        told = admin.post(f"/admin/proxies/providers/{ident}/test").json()
+        assert (told["success"], told["error"]) == (False, "The provider refused the username or password.")
+        admin.put(f"/admin/proxies/providers/{ident}", {"password": "demo-password"})
+        told = admin.post(f"/admin/proxies/providers/{ident}/test").json()
+        assert (told["success"], told["exit_ip"], told["error"]) == (True, None, None)
 
 
 def test_every_change_is_in_the_audit_log(admin: Caller, owner: Caller) -> None:

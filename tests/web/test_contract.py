@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -28,7 +29,7 @@ TZ = ZoneInfo("America/Sao_Paulo")
 UTC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
-def move_bytes(user: User, chip_id: Any, count: int) -> None:
+def move_bytes(user: User, chip_id: UUID, count: int) -> None:
     """Through the real report of a gateway."""
     boot, now = new_id(), clock.now()
     register_boot(boot, host="test", pid=1, port=1, now=now)
@@ -254,7 +255,7 @@ def test_what_cannot_be_created_says_why_and_leaves_nothing(
     assert found["details"] == {"chips": 1, "max_chips": 1}
     owner.post("/chips", {"alias": "a", "engine": "external"})
     refused(owner.post("/chips", {"alias": "a", "engine": "external"}), 409, "alias_taken")
-    move_bytes(owner.user, owner.get("/chips").json()["items"][0]["id"], 1_000_000_000)
+    move_bytes(owner.user, UUID(owner.get("/chips").json()["items"][0]["id"]), 1_000_000_000)
     found = refused(owner.post("/chips", {"alias": "b", "engine": "external"}), 402, "quota_exhausted")
     assert found["details"] == {"used_bytes": 1_000_000_000, "limit_bytes": 1_000_000_000}
     assert admin.put(f"/admin/proxies/pool/{pool[1].id}", {"is_active": False}).status_code == 200
@@ -315,6 +316,16 @@ def test_a_chip_needs_a_decent_body(owner: Caller, pool: tuple[Provider, Proxy],
 def test_a_broken_body_is_refused_and_never_breaks_the_server(owner: Caller, content: bytes, kind: str) -> None:
     answer = owner.ask("POST", "/chips", content=content, headers={"Content-Type": kind})
     refused(answer, 422, "invalid_input")
+
+
+def test_a_refusal_names_the_field_and_what_would_be_right(owner: Caller) -> None:
+    def told(content: bytes) -> Any:
+        headers = {"Content-Type": "application/json", "Accept-Language": "pt-BR"}
+        return owner.ask("POST", "/chips", content=content, headers=headers).json()["error"]["details"]["fields"]
+
+    assert told(b"{") == {"body": "O corpo não é um JSON válido."}
+    assert told(b'{"alias": " "}') == {"alias": "Este campo é obrigatório."}
+    assert told(b'{"alias": "a", "engine": "x"}') == {"engine": "Espera-se um destes: 'bridge', 'external'."}
 
 
 def test_a_body_of_unknown_length_is_cut_off_too(owner: Caller) -> None:

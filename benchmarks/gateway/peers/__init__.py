@@ -12,6 +12,7 @@ ALL: Final[tuple[Peer, ...]] = (
     ours.PRODUCT,
     ours.DATA_PLANE,
     haproxy.HTTP,
+    haproxy.STOCK,
     haproxy.TCP,
     c_peers.THREEPROXY,
     c_peers.GOST,

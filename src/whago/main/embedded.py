@@ -8,6 +8,7 @@ run as ``nobody``. The same objects serve ``start()``/``stop()`` (tests) and the
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -28,6 +29,9 @@ from whago.main.reach import give, open_folder, package_folder, private_data_dir
 __all__ = ["EmbeddedPostgres", "EmbeddedValkey", "StartError", "free_port", "private_data_dir"]
 
 HOST: Final = "127.0.0.1"
+PORT_FLOOR: Final = 20_000  # above what well-known servers use
+PORT_SPAN: Final = 12_000
+PORT_TRIES: Final = 50  # all taken: then something else is wrong, and the kernel may choose
 POSTGRES_MAJOR: Final = "18"
 START_TIMEOUT_S: Final = 120.0  # crash recovery replays the log, which takes a while on a slow disk
 POLL_S: Final = 0.02  # a start takes 40 to 100 ms
@@ -40,7 +44,15 @@ BROKER_MAX_MEMORY: Final = "256mb"  # a queue that grows past this has no worker
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody uses at this moment."""
+    """A TCP port of 127.0.0.1 that nobody uses at this moment.
+
+    It lies below the range that the kernel takes for outgoing connections (from 32768 on by default), so that no
+    connection takes it before its server listens.
+    """
+    for _ in range(PORT_TRIES):
+        port = PORT_FLOOR + secrets.randbelow(PORT_SPAN)
+        if port_is_free(HOST, port):
+            return port
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

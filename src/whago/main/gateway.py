@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
+import structlog
+
 from whago.domain.rules.egress import EgressPolicy
 from whago.errors import SettingsError
 from whago.gateway.config import GatewayConfig
@@ -26,10 +28,13 @@ from whago.kit.crypto import Vault
 from whago.kit.ids import new_id
 from whago.main.console import Console
 from whago.main.data_folder import default_data_dir
+from whago.main.embedded import free_port, port_is_free
 from whago.main.secret import secret_keys
 from whago.main.stopping import StopRequested, stop_requests
 from whago.main.supervisor import Child, Spec, Supervisor
 from whago.settings import Settings, load
+
+log = structlog.get_logger()
 
 STATUS_PORT: Final = 9128  # of the first process; the next ones count up
 REGISTER_RETRY_S: Final = 1.0  # the database may start after us
@@ -52,6 +57,7 @@ def run(
         _run_several(host, port, processes, status_port)
         return
     logging.configure(settings.log_format, "gateway")
+    status_port = _status_port(status_port)
     config = _config(settings, host, port, status_port, reuse_port=reuse_port)
     db.connect(
         settings.database_url,
@@ -60,6 +66,15 @@ def run(
         lock_timeout_ms=LOCK_TIMEOUT_MS,
     )
     run_on_its_loop(_serve(settings, config))
+
+
+def _status_port(wanted: int | None) -> int | None:
+    """Several gateways may run on one machine: who finds the port taken answers on another, and says which."""
+    if wanted is None or port_is_free(LOOPBACK, wanted):
+        return wanted
+    found = free_port()
+    log.info("gateway.status_port_taken", wanted=wanted, port=found)
+    return found
 
 
 def _config(settings: Settings, host: str, port: int, status_port: int | None, *, reuse_port: bool) -> GatewayConfig:

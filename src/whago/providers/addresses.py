@@ -42,11 +42,6 @@ def is_private_host(host: str) -> bool:
         return name == "localhost" or name.endswith(_LOCAL_NAMES) or "." not in name
 
 
-def proxy_url(protocol: str, host: str, port: int) -> str:
-    """``scheme://host:port`` as the pool stores it; an IPv6 address in brackets."""
-    return f"{protocol}://[{host}]:{port}" if ":" in host else f"{protocol}://{host}:{port}"
-
-
 def resolve(host: str, port: int, *, allow_private: bool, timeout_s: float) -> list[str]:
     """The addresses to dial, as the system's resolver orders them. Raises AddressRefused, TimeoutError.
 

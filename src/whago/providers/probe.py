@@ -25,6 +25,8 @@ PROBE_S: Final = 15.0  # a phone on 3G answers within this; an administrator wai
 PAGE_BYTES_MAX: Final = 65_536
 LAST_CHUNK: Final = b"\r\n0\r\n\r\n"  # RFC 9112 §7.1, without trailers
 URL_TEXT: Final = re.compile(r"[\x21-\x7e]{1,2000}")  # visible ASCII: nothing that could end a header line
+KNOCKED_AT: Final = ("web.whatsapp.com", 443)  # where chips go: every upstream that is of use lets them through
+_UNTOLD: Final = frozenset({Diagnosis.TARGET_REFUSED, Diagnosis.NO_EXIT, Diagnosis.TIMEOUT})
 _DROPPED: Final = "The exit dropped the connection before the test page answered."
 
 
@@ -55,16 +57,24 @@ def ip_check_page(configured: str | None, proxy_host: str) -> str | None:
 
 
 def probe(
-    upstream: ProbeUpstream, *, ip_check_url: str | None, allow_private: bool, timeout_s: float = PROBE_S
+    upstream: ProbeUpstream,
+    *,
+    ip_check_url: str | None,
+    allow_private: bool,
+    knocks: bool = False,
+    timeout_s: float = PROBE_S,
 ) -> ProbeResult:
     """Tries an upstream once. Without ``ip_check_url`` it only connects, which costs no billed byte.
+
+    With ``knocks`` it then also asks for a tunnel, so that a refused login is seen. Whether the tunnel opens does not
+    count: a laboratory's proxy may have no way to the target.
 
     Raises ValueError for an ``ip_check_url`` that is no http or https URL.
     """
     page = _checked_page(ip_check_url) if ip_check_url else None
     attempt = _Attempt(upstream, time.monotonic() + timeout_s)
     try:
-        return attempt.run(page, allow_private=allow_private)
+        return attempt.run(page, allow_private=allow_private, knocks=knocks)
     except UpstreamFailed as failed:
         return attempt.failed(failed.diagnosis, str(failed))
     except TimeoutError:
@@ -77,15 +87,17 @@ class _Attempt:
         self._deadline = deadline
         self._latency_ms: int | None = None
 
-    def run(self, page: SplitResult | None, *, allow_private: bool) -> ProbeResult:
+    def run(self, page: SplitResult | None, *, allow_private: bool, knocks: bool) -> ProbeResult:
         addresses = self._resolve(allow_private=allow_private)
         began = time.monotonic()
         wire = dial(addresses, self._upstream.port, self._deadline)
         try:
             if page is None:
+                if knocks:
+                    self._knock(wire)
                 self._latency_ms = _ms_since(began)
                 return ProbeResult(success=True, latency_ms=self._latency_ms)
-            self._open(wire, page)
+            self._open(wire, page.hostname or "", _port(page))
             self._latency_ms = _ms_since(began)
             seen = _fetch(wire, page)
         finally:
@@ -103,9 +115,17 @@ class _Attempt:
             diagnosis = Diagnosis.PRIVATE_ADDRESS if refused.is_private else Diagnosis.PROXY_DOWN
             raise UpstreamFailed(diagnosis, str(refused)) from refused
 
-    def _open(self, wire: Wire, page: SplitResult) -> None:
+    def _knock(self, wire: Wire) -> None:
+        """Raises UpstreamFailed for an answer about ourselves: login, allow list, balance; or for none."""
         try:
-            open_tunnel(wire, self._upstream, page.hostname or "", _port(page))
+            self._open(wire, *KNOCKED_AT)
+        except UpstreamFailed as failed:
+            if failed.diagnosis not in _UNTOLD:
+                raise
+
+    def _open(self, wire: Wire, host: str, port: int) -> None:
+        try:
+            open_tunnel(wire, self._upstream, host, port)
         except TimeoutError:
             raise
         except (EOFError, OSError) as gone:

@@ -13,7 +13,7 @@ from ipaddress import IPv6Address
 from typing import Final, cast
 from urllib.parse import unquote, urlsplit
 
-from whago.providers.addresses import proxy_url
+from whago.domain.rules.upstream_urls import proxy_url
 from whago.providers.presets import Protocol
 
 LINES_MAX: Final = 10_000  # more is a mistake, and would hold a request for seconds

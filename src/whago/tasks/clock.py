@@ -85,7 +85,7 @@ def _run(one: Clock, tools: Tools, metrics: ClockMetrics) -> Outcome:
         counts = one.work(tools, began)
     except Exception as error:  # a bug in one clock must not silence it for ever, nor the other clocks
         told = _told(error)
-        log.exception("clock.failed", clock=one.name, reason=told)
+        log.error("clock.failed", clock=one.name, reason=told, exc_info=not isinstance(error, WhagoError))
     ended = wall.now()
     end_run(run_id, counts=counts, error=told, now=ended)
     if told is not None:

@@ -144,7 +144,8 @@ def _invalid(request: Request, error: Exception) -> Response:
     translate = translator(request)
     fields: dict[str, str] = {}
     for mistake in error.errors()[:FIELDS_MAX]:
-        fields.setdefault(_field(mistake["loc"]), sentence_for(mistake, translate))
+        where = ("body",) if mistake["type"] == "json_invalid" else mistake["loc"]  # its place is a count of characters
+        fields.setdefault(_field(where), sentence_for(mistake, translate))
     return answer(request, WhagoError("invalid_input", fields=fields))
 
 

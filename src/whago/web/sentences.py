@@ -57,4 +57,8 @@ def sentence_for(mistake: Mapping[str, Any], translate: Translator) -> str:
     kind, context = str(mistake["type"]), dict(mistake.get("ctx") or {})
     if kind == "value_error":  # one of our own checks: its message is a sentence of ours
         return translate(str(context["error"]))
+    if kind == "string_too_short" and context["min_length"] == 1:
+        kind = "missing"  # empty text, as forms send it
+    if "expected" in context:  # "'a', 'b' or 'c'": the or is English
+        context["expected"] = str(context["expected"]).replace(" or ", ", ")
     return translate(SENTENCES.get(kind, FALLBACK), **context)

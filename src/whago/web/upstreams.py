@@ -54,4 +54,4 @@ def try_out(trial: Trial, *, allow_private: bool) -> ProbeResult:
     """One real attempt through the upstream."""
     upstream = ProbeUpstream(trial.protocol, trial.host, trial.port, trial.login.username, trial.login.password)
     page = ip_check_page(trial.ip_check_url, trial.host)
-    return probe(upstream, ip_check_url=page, allow_private=allow_private)
+    return probe(upstream, ip_check_url=page, allow_private=allow_private, knocks=True)

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, exists, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -17,6 +17,7 @@ from whago.domain.models.assigning import ASSIGNING, chips_on
 from whago.domain.models.auditing import audit
 from whago.domain.models.moving import move_or_wait
 from whago.domain.rules.dialect import UnknownPlaceholder, check_template
+from whago.domain.rules.upstream_urls import proxy_url
 from whago.errors import InvalidInput, WhagoError
 from whago.kit.crypto import Vault
 from whago.kit.db import locked, signal, transaction
@@ -72,11 +73,14 @@ def update_provider(
 ) -> None:
     """Replaces everything but omitted credentials. A new price counts from this moment on.
 
+    Proxies that were at the provider's own address follow it to a new one.
     Raises WhagoError: not_found, name_taken, unknown_placeholder; InvalidInput.
     """
     _check(wanted)
     with transaction() as db:
         provider = _locked(db, provider_id)
+        _check_sticky(db, provider_id, wanted)
+        _let_proxies_follow(db, provider, wanted, now)
         changed = [name for name, value in _columns(wanted).items() if getattr(provider, name) != value]
         for name in changed:
             setattr(provider, name, getattr(wanted, name))
@@ -138,6 +142,34 @@ def _check(wanted: ProviderFields) -> None:
             raise WhagoError("unknown_placeholder", placeholder=error.args[0], field=name) from error
         except ValueError as error:
             raise InvalidInput(**{name: "The braces of the template do not match."}) from error
+
+
+def _check_sticky(db: Session, provider_id: UUID, wanted: ProviderFields) -> None:
+    """Chips on a rotating proxy are told apart by their session alone."""
+    if "{session}" in wanted.username_template + wanted.password_template:
+        return
+    rotating = (Proxy.provider_id == provider_id, Proxy.proxy_type == "rotating", Proxy.deleted_at.is_(None))
+    if db.scalar(select(exists().where(*rotating))):
+        raise InvalidInput(
+            username_template="Chips would share an IP: this provider has rotating proxies, so a template needs"
+            " {session}."
+        )
+
+
+def _let_proxies_follow(db: Session, provider: Provider, wanted: ProviderFields, now: datetime) -> None:
+    """A proxy with a login of its own is another party's, even at the same address, and stays."""
+    before, after = _address(provider), _address(wanted)
+    if after is None or before in (None, after):
+        return
+    for proxy in db.scalars(_living_proxies(provider.id).where(Proxy.proxy_url == before)):
+        if not proxy.credentials:
+            proxy.proxy_url, proxy.updated_at = after, now
+
+
+def _address(provider: Provider | ProviderFields) -> str | None:
+    if provider.host is None or provider.port is None:
+        return None
+    return proxy_url(provider.protocol, provider.host, provider.port)
 
 
 def _locked(db: Session, provider_id: UUID) -> Provider:

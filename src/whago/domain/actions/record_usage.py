@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -40,6 +40,8 @@ from whago.domain.rules.pricing import cost_of
 from whago.domain.rules.thresholds import OnLimit, is_spent, is_warned, percentage
 from whago.kit.db import signal, transaction
 from whago.kit.rows import array_literal, array_parameter, columns_of, insert_arrays
+
+AFTER_THE_WARNING = timedelta(microseconds=1)  # one report may raise both notices: lists show them in this order
 
 
 @dataclass(slots=True)
@@ -374,7 +376,7 @@ def _raise_thresholds(
             _notify(db, "quota_warning", "warning", row, plan, now)
         if row.exhausted_at is None and row.total_bytes > 0 and is_spent(row.total_bytes, plan.limit):
             row.exhausted_at = now
-            _notify(db, "quota_exhausted", "error", row, plan, now)
+            _notify(db, "quota_exhausted", "error", row, plan, now + AFTER_THE_WARNING)
 
 
 def _notify(db: Session, kind: str, level: str, row: UserProxyCost, plan: Allowance, now: datetime) -> None:

@@ -12,8 +12,8 @@ from whago.domain.actions.pool import ProxyFields, create_proxies, delete_proxy,
 from whago.domain.queries.paging import Page
 from whago.domain.queries.probing import trial_of_proxy
 from whago.domain.queries.proxies import ProviderView, ProxyView, get_provider, get_proxy, list_pool
+from whago.domain.rules.upstream_urls import proxy_url
 from whago.errors import InvalidInput, WhagoError
-from whago.providers.addresses import proxy_url
 from whago.providers.static_list import read_static_list
 from whago.web.api.fields import (
     PAGE,
