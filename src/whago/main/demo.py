@@ -94,13 +94,6 @@ def seed(settings: Settings, *, simulator_host: str, simulator_port: int) -> Seq
         db.engine().dispose()
 
 
-def run_traffic() -> None:
-    """``whago demo-traffic``: lets the demo's chips talk until SIGTERM."""
-    from whago.main.demo_traffic import run
-
-    run()
-
-
 class _Seeding:
     def __init__(self, settings: Settings, now: datetime) -> None:
         self._now = now

@@ -18,7 +18,6 @@ from whago.main.node import BRIDGE_DIR, install_modules, node_environment, npm_c
 ROOT: Final = Path(__file__).resolve().parents[3]
 FAST: Final = "--fast"
 FAST_SELECTION: Final = ("-m", "not browser and not slow", "--ignore=tests/faults", "--ignore=tests/e2e")
-NOTHING_COLLECTED: Final = 5  # pytest's exit code: no test ran, which is no success
 PLUGIN_NOT_HERE: Final = "-P"  # the checkout's folder is no place to import modules from
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from whago.domain.models import Chip, GatewayBoot, Plan, Provider, QuotaLease, UsageHour, User, UserProxyCost
 from whago.domain.models.quota import allowances
 from whago.domain.queries.paging import Order, Page, as_id, as_number, page_of
-from whago.domain.rules.months import billing_month, month_start, next_month
+from whago.domain.rules.months import billing_month, month_progress, month_start, next_month
 from whago.domain.rules.pricing import gb
 from whago.domain.rules.thresholds import OnLimit, QuotaState, percentage, quota_state
 from whago.errors import WhagoError
@@ -110,10 +110,7 @@ def month_usage(db: Session, user_id: UUID, *, now: datetime, tz: ZoneInfo) -> M
 
 def projected_gb(used_bytes: int, *, now: datetime, tz: ZoneInfo) -> float:
     """What the month comes to when it goes on as so far."""
-    month = billing_month(now, tz)
-    start, end = month_start(month, tz), month_start(next_month(month), tz)
-    passed = max(now - start, PROJECTION_FLOOR) / (end - start)
-    return round(gb(used_bytes) / passed, 9)
+    return round(gb(used_bytes) / month_progress(now, tz, at_least=PROJECTION_FLOOR), 9)
 
 
 def usage_series(

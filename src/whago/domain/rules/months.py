@@ -38,8 +38,8 @@ def previous_month(month: date) -> date:
     return (month.replace(day=1) - timedelta(days=1)).replace(day=1)
 
 
-def month_progress(moment: datetime, tz: ZoneInfo) -> float:
-    """How much of the billing month has passed, above 0 and at most 1."""
+def month_progress(moment: datetime, tz: ZoneInfo, *, at_least: timedelta = timedelta.resolution) -> float:
+    """How much of the billing month has passed, above 0 and at most 1. ``at_least`` is taken as passed in any case."""
     month = billing_month(moment, tz)
     start, end = month_start(month, tz), month_start(next_month(month), tz)
-    return max((moment - start) / (end - start), 1e-9)
+    return max(moment - start, at_least) / (end - start)
