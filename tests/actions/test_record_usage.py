@@ -7,9 +7,11 @@ import random
 import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 
 from tests.factories import NOW, TZ, make_chip, make_plan, make_ready_pool, make_user
 from whago.domain.actions.chips import rest_silent_chips
@@ -132,6 +134,52 @@ def test_cost_is_bytes_times_price_exactly() -> None:
         record_usage(boot, [dataclasses.replace(usage, bytes_down=down)], now=NOW, tz=TZ)
     row = month_of(user)
     assert row.total_cost == Decimal(row.total_bytes) * 25 / 10**9
+
+
+@pytest.mark.parametrize("bytes_per_gb", [10**9, 2**30, 1_000_000_007])
+def test_cost_of_each_row_is_the_exact_quotient_rounded_once(bytes_per_gb: int) -> None:
+    make_ready_pool()
+    user, boot = make_user("enterprise"), a_boot()
+    picker, usage = random.Random(bytes_per_gb), a_usage(user)
+    told, exact = [], {}
+    with transaction() as db:
+        for tunnel_id in range(1, 40):
+            price = ProviderPrice(
+                provider_id=db.scalars(select(Provider.id)).one(),
+                cost_per_gb=Decimal(picker.randrange(10**10)) / 10**6,
+                bytes_per_gb=bytes_per_gb,
+                currency="BRL",
+                effective_from=NOW + timedelta(seconds=tunnel_id),
+            )
+            db.add(price)
+            db.flush()
+            down = picker.randrange(1, 10 ** picker.randrange(1, 13))
+            told.append(dataclasses.replace(usage, tunnel_id=tunnel_id, price_id=price.id, bytes_down=down))
+            exact[tunnel_id] = Fraction(down + 150) * Fraction(price.cost_per_gb) / bytes_per_gb
+    record_usage(boot, told, now=NOW, tz=TZ)
+    with transaction() as db:
+        costs = {row.tunnel_id: row.cost for row in db.execute(select(UsageLog.tunnel_id, UsageLog.cost))}
+    assert {key: Fraction(cost) for key, cost in costs.items()} == {
+        key: Fraction(int(value * 10**15 + Fraction(1, 2)), 10**15) for key, value in exact.items()
+    }
+
+
+def test_usage_of_a_price_that_does_not_exist_is_refused_as_a_whole() -> None:
+    make_ready_pool()
+    user, boot = make_user("business"), a_boot()
+    usage = a_usage(user)
+    with pytest.raises(IntegrityError):
+        record_usage(boot, [usage, dataclasses.replace(usage, tunnel_id=2, price_id=10**9)], now=NOW, tz=TZ)
+    with transaction() as db:
+        assert db.scalar(select(func.count()).select_from(UsageLog)) == 0
+
+
+def test_a_row_told_twice_in_one_report_counts_once_with_its_greatest_counters() -> None:
+    make_ready_pool()
+    user, boot = make_user("business"), a_boot()
+    usage = a_usage(user)
+    told = [usage, dataclasses.replace(usage, bytes_down=4000), dataclasses.replace(usage, bytes_down=2000)]
+    assert record_usage(boot, told, now=NOW, tz=TZ) == 4150
 
 
 def test_usage_before_a_price_change_keeps_its_price() -> None:

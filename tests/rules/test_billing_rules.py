@@ -18,7 +18,7 @@ from whago.domain.rules.months import (
     previous_month,
     usage_hour,
 )
-from whago.domain.rules.pricing import cost_of, gb, limit_bytes
+from whago.domain.rules.pricing import gb, limit_bytes
 from whago.domain.rules.thresholds import OnLimit, QuotaState, is_spent, is_warned, percentage, quota_state
 
 ZONES = [
@@ -50,17 +50,6 @@ def test_months_follow_one_another(moment: datetime, tz: ZoneInfo) -> None:
     assert previous_month(next_month(month)) == month
     assert month_start(month, tz) <= moment < month_start(next_month(month), tz)
     assert 0 < month_progress(moment, tz) <= 1
-
-
-@given(COUNTS, COUNTS, st.decimals("0", "9999", places=6))
-def test_cost_adds_up_exactly(first: int, second: int, price: Decimal) -> None:
-    parts = cost_of(first, price, 10**9) + cost_of(second, price, 10**9)
-    assert parts == cost_of(first + second, price, 10**9)
-
-
-def test_a_binary_gigabyte_is_cheaper_per_byte() -> None:
-    assert cost_of(2**30, Decimal(25), 2**30) == 25
-    assert cost_of(10**9, Decimal(25), 10**9) == 25
 
 
 def test_limits_in_bytes() -> None:

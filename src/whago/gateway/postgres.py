@@ -6,9 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
 from datetime import date
-from operator import attrgetter
 from typing import TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -19,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from whago.domain.actions.gateways import register_boot
 from whago.domain.actions.lease_quota import Leased, lease_quota
-from whago.domain.actions.record_usage import MeteredUsage, record_usage
+from whago.domain.actions.record_usage import record_usage
 from whago.domain.queries.passes import chip_at_gate
 from whago.domain.rules.lease import GATEWAY_VALID_S, RECALL_RETRY_S, Give, Recall, Spent
 from whago.errors import WhagoError
@@ -51,8 +49,6 @@ LISTEN_IDLE_S = 5.0  # a silent connection is tried this often, so that a dead o
 GATE_THREADS = 4  # authorise: bursts after a restart
 LEDGER_THREADS = 4  # leases beside a report that takes its time
 KINDS = ("chip", "user", "proxy", "provider", "quota")
-
-_figures = attrgetter(*(field.name for field in fields(MeteredUsage)))  # both classes have these fields, in this order
 
 T = TypeVar("T")
 
@@ -145,12 +141,11 @@ class PostgresControl:
 
     async def _record(self, boot_id: UUID, usages: Sequence[TunnelUsage], report: Report | None) -> None:
         now = clock.now()
-        metered = [MeteredUsage(*_figures(usage)) for usage in usages]
         await self._call(
             self._ledger,
             lambda: record_usage(
                 boot_id,
-                metered,
+                usages,
                 now=now,
                 tz=self._tz,
                 release=report.release if report else (),

@@ -15,7 +15,7 @@ from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import BigInteger, any_, bindparam, func, select, tuple_, update
+from sqlalchemy import bindparam, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session
 
@@ -26,20 +26,18 @@ from whago.domain.models import (
     Engine,
     GatewayBoot,
     Notification,
-    ProviderPrice,
     Proxy,
     QuotaLease,
     UsageHour,
-    UsageLog,
     UserProxyCost,
     ensure_partition,
 )
+from whago.domain.models.ledger import Metered, Moved, put_rows
 from whago.domain.models.quota import Allowance, allowances, lock_months
 from whago.domain.rules.months import billing_month
-from whago.domain.rules.pricing import cost_of
 from whago.domain.rules.thresholds import OnLimit, is_spent, is_warned, percentage
 from whago.kit.db import signal, transaction
-from whago.kit.rows import array_literal, array_parameter, columns_of, insert_arrays
+from whago.kit.rows import columns_of, insert_arrays
 
 AFTER_THE_WARNING = timedelta(microseconds=1)  # one report may raise both notices: lists show them in this order
 
@@ -65,44 +63,12 @@ class MeteredUsage:
     last_at: datetime
 
 
-@dataclass(slots=True)
-class _Moved:
-    """What one ledger row moves the aggregates by."""
-
-    usage: MeteredUsage
-    month: date
-    provider_id: UUID
-    added_bytes: int
-    added_cost: Decimal
-
-
-Key = tuple[int, datetime, int]
 Month = tuple[UUID, date]
-
-_KEY: Final = ("month_year", "boot_id", "tunnel_id", "hour", "price_id")
-_WHOSE: Final = ("user_id", "chip_id", "proxy_id", "provider_id", "assignment_id")
-_MOVING: Final = ("bytes_up", "bytes_down", "overhead", "bytes_transferred", "session_start", "session_end")
-_ROW: Final = (*_KEY, *_WHOSE, *_MOVING, "cost_per_gb", "bytes_per_gb", "cost", "is_demo")
-
-
-def _put_rows() -> Insert:
-    new = insert_arrays(_LEDGER, _ROW)
-    changing = {name: new.excluded[name] for name in (*_MOVING, "cost")}
-    return new.on_conflict_do_update(index_elements=list(_KEY), set_=changing)
-
-
-_LEDGER: Final[Any] = UsageLog.__table__
-_PUT_ROWS: Final = _put_rows()
-_STANDING: Final = select(*(_LEDGER.c[name] for name in (*_KEY[2:], *_MOVING, "cost"))).where(
-    _LEDGER.c.month_year.in_(bindparam("months", expanding=True)),
-    _LEDGER.c.boot_id == bindparam("boot_id"),
-    _LEDGER.c.tunnel_id == any_(array_parameter("tunnel_ids", BigInteger())),
-)
 
 
 def record_usage(
     boot_id: UUID,
-    usages: Sequence[MeteredUsage],
+    usages: Sequence[Metered],
     *,
     now: datetime,
     tz: ZoneInfo,
@@ -125,7 +91,7 @@ def record_usage(
         for month in sorted({month for _user, month in touched}):
             ensure_partition(db, month)
         rows = lock_months(db, touched, now)
-        moved = _write_ledger(db, boot_id, usages, months, is_demo=is_demo)
+        moved = put_rows(db, boot_id, usages, months, is_demo=is_demo)
         _add_to_rollups(db, moved)
         plans = allowances(db, {user_id for user_id, _month in rows})
         _add_to_months(db, moved, rows, plans, now)
@@ -139,91 +105,20 @@ def record_usage(
         return sum(entry.added_bytes for entry in moved)
 
 
-def _write_ledger(
-    db: Session, boot_id: UUID, usages: Sequence[MeteredUsage], months: dict[datetime, date], *, is_demo: bool
-) -> list[_Moved]:
-    if not usages:
-        return []
-    standing = _standing_rows(db, boot_id, usages, months.values())
-    prices = _prices(db, {usage.price_id for usage in usages})
-    values, moved = [], []
-    for key, usage in _greatest_of_each_key(usages).items():
-        price, month = prices[usage.price_id], months[usage.hour]
-        counts, session, before, cost_before = _merged(usage, standing.get(key))
-        total = sum(counts)
-        if total == before:
-            continue
-        cost = cost_of(total, price.cost_per_gb, price.bytes_per_gb)
-        moved.append(_Moved(usage, month, price.provider_id, total - before, cost - cost_before))
-        values.append(
-            (
-                *(month, boot_id, *key),
-                *(usage.user_id, usage.chip_id, usage.proxy_id, price.provider_id, usage.assignment_id),
-                *(*counts, total, *session),
-                *(price.cost_per_gb, price.bytes_per_gb, cost, is_demo),
-            )
-        )
-    if values:
-        db.execute(_PUT_ROWS, columns_of(_ROW, values))
-    return moved
-
-
-def _merged(usage: MeteredUsage, row: Any) -> tuple[tuple[int, int, int], tuple[datetime, datetime], int, Decimal]:
-    """The greatest counters and the widest times of what comes and what stands; bytes and cost of what stands."""
-    if row is None:
-        counts = (usage.bytes_up, usage.bytes_down, usage.overhead)
-        return counts, (usage.started_at, usage.last_at), 0, Decimal(0)
-    counts = (
-        max(usage.bytes_up, row.bytes_up),
-        max(usage.bytes_down, row.bytes_down),
-        max(usage.overhead, row.overhead),
-    )
-    session = (min(usage.started_at, row.session_start), max(usage.last_at, row.session_end))
-    return counts, session, row.bytes_transferred, row.cost
-
-
-def _standing_rows(
-    db: Session, boot_id: UUID, usages: Sequence[MeteredUsage], months: Iterable[date]
-) -> dict[Key, Any]:
-    """By key. Other hours and prices of the same tunnels come along and are not looked at."""
-    tunnel_ids = array_literal([usage.tunnel_id for usage in usages])
-    found = db.execute(_STANDING, {"months": list(set(months)), "boot_id": boot_id, "tunnel_ids": tunnel_ids})
-    return {(row.tunnel_id, row.hour, row.price_id): row for row in found}
-
-
-def _prices(db: Session, ids: set[int]) -> dict[int, ProviderPrice]:
-    return {price.id: price for price in db.scalars(select(ProviderPrice).where(ProviderPrice.id.in_(ids)))}
-
-
-def _greatest_of_each_key(usages: Sequence[MeteredUsage]) -> dict[Key, MeteredUsage]:
-    greatest: dict[Key, MeteredUsage] = {}
-    for usage in usages:
-        key = (usage.tunnel_id, usage.hour, usage.price_id)
-        other = greatest.get(key)
-        if other is None or _total(usage) > _total(other):
-            greatest[key] = usage
-    return greatest
-
-
-def _total(usage: MeteredUsage) -> int:
-    return usage.bytes_up + usage.bytes_down + usage.overhead
-
-
-def _add_to_rollups(db: Session, moved: Sequence[_Moved]) -> None:
+def _add_to_rollups(db: Session, moved: Sequence[Moved]) -> None:
     """Hours, chip months and proxy totals. Keys are sorted, so that two reports take row locks in one order."""
     by_hour: dict[tuple[UUID, UUID, datetime], list[Any]] = defaultdict(lambda: [None, 0, Decimal(0)])
     by_chip: dict[tuple[UUID, date], list[Any]] = defaultdict(lambda: [None, 0, Decimal(0)])
     by_proxy: dict[UUID, int] = defaultdict(int)
     for entry in moved:
-        usage = entry.usage
         for bucket in (
-            by_hour[usage.chip_id, entry.provider_id, usage.hour],
-            by_chip[usage.chip_id, entry.month],
+            by_hour[entry.chip_id, entry.provider_id, entry.hour],
+            by_chip[entry.chip_id, entry.month],
         ):
-            bucket[0] = usage.user_id
+            bucket[0] = entry.user_id
             bucket[1] += entry.added_bytes
             bucket[2] += entry.added_cost
-        by_proxy[usage.proxy_id] += entry.added_bytes
+        by_proxy[entry.proxy_id] += entry.added_bytes
     _upsert_sums(db, _HOURS, by_hour)
     _upsert_sums(db, _CHIP_MONTHS, by_chip)
     if by_proxy:
@@ -237,7 +132,7 @@ def _add_to_rollups(db: Session, moved: Sequence[_Moved]) -> None:
 
 
 def _show_activity(
-    db: Session, moved: Sequence[_Moved], rows: dict[Month, UserProxyCost], plans: dict[UUID, Allowance]
+    db: Session, moved: Sequence[Moved], rows: dict[Month, UserProxyCost], plans: dict[UUID, Allowance]
 ) -> None:
     """When each chip last moved bytes. A chip whose row somebody holds is left out: the next report comes soon.
 
@@ -247,13 +142,14 @@ def _show_activity(
     latest: dict[UUID, datetime] = {}
     stopped: set[UUID] = set()
     for entry in moved:
-        usage = entry.usage
-        latest[usage.chip_id] = max(usage.last_at, latest.get(usage.chip_id, usage.last_at))
-        if blocked and (usage.user_id, entry.month) in blocked:
-            stopped.add(usage.chip_id)
+        latest[entry.chip_id] = max(entry.last_at, latest.get(entry.chip_id, entry.last_at))
+        if blocked and (entry.user_id, entry.month) in blocked:
+            stopped.add(entry.chip_id)
+    if not latest:
+        return
     chips = db.scalars(
         select(Chip)
-        .where(Chip.id.in_(latest), Chip.deleted_at.is_(None))
+        .where(Chip.id.in_(latest), Chip.deleted_at.is_(None), Chip.has_news(max(latest.values())))
         .order_by(Chip.id)
         .with_for_update(skip_locked=True)
     )
@@ -301,14 +197,14 @@ def _end_boot(db: Session, boot_id: UUID, now: datetime) -> set[Month]:
 
 def _add_to_months(
     db: Session,
-    moved: Sequence[_Moved],
+    moved: Sequence[Moved],
     rows: dict[Month, UserProxyCost],
     plans: dict[UUID, Allowance],
     now: datetime,
 ) -> None:
     added: dict[Month, list[Any]] = defaultdict(lambda: [0, Decimal(0)])
     for entry in moved:
-        sums = added[entry.usage.user_id, entry.month]
+        sums = added[entry.user_id, entry.month]
         sums[0] += entry.added_bytes
         sums[1] += entry.added_cost
     for key, (added_bytes, added_cost) in added.items():
@@ -344,13 +240,13 @@ def _show_blocked(db: Session, user_id: UUID, plan: Allowance) -> None:
 def _settle_leases(
     db: Session,
     boot_id: UUID,
-    moved: Sequence[_Moved],
+    moved: Sequence[Moved],
     rows: dict[Month, UserProxyCost],
     released: set[Month],
 ) -> None:
     used: dict[Month, int] = defaultdict(int)
     for entry in moved:
-        used[entry.usage.user_id, entry.month] += entry.added_bytes
+        used[entry.user_id, entry.month] += entry.added_bytes
     leases = db.scalars(
         select(QuotaLease).where(
             QuotaLease.boot_id == boot_id, tuple_(QuotaLease.user_id, QuotaLease.month_year).in_(list(rows))

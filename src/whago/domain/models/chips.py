@@ -7,7 +7,19 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, LargeBinary, String, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    String,
+    and_,
+    or_,
+    text,
+)
 from sqlalchemy.dialects.postgresql import INET, JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -70,6 +82,15 @@ class Chip(Base):
 
     user: Mapped[User] = relationship(lazy="raise")
 
+    @classmethod
+    def has_news(cls, at: datetime) -> ColumnElement[bool]:
+        """Of chips that moved bytes at ``at`` or before, those for which ``show_activity`` may change something."""
+        return or_(
+            cls.last_activity_at.is_(None),
+            cls.last_activity_at <= at - ACTIVITY_STEP,
+            and_(cls.engine == Engine.EXTERNAL, cls.status.in_(AT_REST)),
+        )
+
     def show_activity(self, at: datetime, *, may_go_on: bool) -> None:
         """The chip moved bytes at ``at``; an external engine that does, and may, is connected."""
         if self.last_activity_at is None or at - self.last_activity_at >= ACTIVITY_STEP:
@@ -97,6 +118,9 @@ class Assignment(Base):
 
     ``session_token`` is what the provider's dialect carries for ``session_identifier``. ``is_exclusive`` repeats that
     the proxy is static, so that a unique index can forbid a second chip on it.
+
+    ``failures`` and ``refusals`` count since the session last opened a tunnel, which it did first at ``first_ok_at``; a
+    refusal is about the account or the target. ``failing_since``: the first of them.
     """
 
     __tablename__ = "chip_proxy_assignments"
@@ -122,6 +146,11 @@ class Assignment(Base):
         ),
         Index("ix_chip_proxy_assignments_active_proxy", "proxy_id", postgresql_where=text("released_at IS NULL")),
         Index("ix_chip_proxy_assignments_chip_id_assigned_at", "chip_id", "assigned_at"),
+        Index(
+            "ix_chip_proxy_assignments_failing",
+            "failing_since",
+            postgresql_where=text("released_at IS NULL AND failing_since IS NOT NULL"),
+        ),
         CheckConstraint("released_at >= assigned_at", name="released_after_assigned"),
     )
 
@@ -137,6 +166,10 @@ class Assignment(Base):
     assign_reason: Mapped[Code]
     release_reason: Mapped[str | None] = mapped_column(String(40))
     exit_ip: Mapped[str | None] = mapped_column(INET)
+    failures: Mapped[int] = mapped_column(default=0, server_default="0")
+    refusals: Mapped[int] = mapped_column(default=0, server_default="0")
+    failing_since: Mapped[datetime | None]
+    first_ok_at: Mapped[datetime | None]
 
     chip: Mapped[Chip] = relationship(lazy="raise")
     proxy: Mapped[Proxy] = relationship(lazy="raise")

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Final, cast
 from uuid import UUID
 
-from sqlalchemy import select, tuple_
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Table, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from whago.domain.models.accounts import Plan, User
 from whago.domain.models.usage import UserProxyCost
+from whago.domain.rules.pricing import limit_bytes
 from whago.domain.rules.thresholds import OnLimit
+from whago.kit.rows import columns_of, insert_arrays
+
+_NEW_MONTH: Final = ("user_id", "month_year", "last_updated")
+_MAKE_MISSING: Final = insert_arrays(cast("Table", UserProxyCost.__table__), _NEW_MONTH).on_conflict_do_nothing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +37,7 @@ def lock_months(
     if not keys:
         return {}
     ordered = sorted(keys)
-    rows = [{"user_id": user_id, "month_year": month, "last_updated": now} for user_id, month in ordered]
-    db.execute(insert(UserProxyCost).on_conflict_do_nothing(), rows)
+    db.execute(_MAKE_MISSING, columns_of(_NEW_MONTH, [(*key, now) for key in ordered]))
     found = db.scalars(
         select(UserProxyCost)
         .where(tuple_(UserProxyCost.user_id, UserProxyCost.month_year).in_(ordered))
@@ -46,10 +50,13 @@ def lock_months(
 
 def allowances(db: Session, user_ids: Collection[UUID]) -> dict[UUID, Allowance]:
     """Each user's plan as it is now; a user without a plan has the default plan."""
-    default = db.scalars(select(Plan).where(Plan.is_default)).one()
-    rows = db.execute(select(User.id, Plan).outerjoin(Plan, Plan.id == User.plan_id).where(User.id.in_(user_ids))).all()
-    return {user_id: _allowance(plan or default) for user_id, plan in rows}
-
-
-def _allowance(plan: Plan) -> Allowance:
-    return Allowance(plan.limit_bytes, plan.policy, plan.max_chips)
+    default = select(Plan.id).where(Plan.is_default).scalar_subquery()
+    rows = db.execute(
+        select(User.id, Plan.proxy_gb_limit, Plan.on_limit, Plan.max_chips)
+        .join(Plan, Plan.id == func.coalesce(User.plan_id, default))
+        .where(User.id.in_(user_ids))
+    )
+    return {
+        user_id: Allowance(limit_bytes(limit_gb), OnLimit(on_limit), max_chips)
+        for user_id, limit_gb, on_limit, max_chips in rows
+    }

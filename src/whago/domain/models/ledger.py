@@ -1,0 +1,161 @@
+"""Writing the ledger: one statement takes a whole report, keeps the greatest counters and tells what moved.
+
+The database merges, prices and sums, because a gateway that opens thousands of tunnels a second must not do it row by
+row. The caller holds the locks of the customers' months, so nobody moves these rows meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from operator import attrgetter
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from whago.kit.rows import array_literal
+
+Key = tuple[int, datetime, int]
+"""Tunnel id, clock hour and price: what a row is known by within one boot and month."""
+
+
+class Metered(Protocol):
+    """Absolute counters of one tunnel in one clock hour at one price; all in bytes."""
+
+    @property
+    def tunnel_id(self) -> int: ...
+    @property
+    def user_id(self) -> UUID: ...
+    @property
+    def chip_id(self) -> UUID: ...
+    @property
+    def proxy_id(self) -> UUID: ...
+    @property
+    def assignment_id(self) -> UUID: ...
+    @property
+    def price_id(self) -> int: ...
+    @property
+    def hour(self) -> datetime: ...
+    @property
+    def bytes_up(self) -> int: ...
+    @property
+    def bytes_down(self) -> int: ...
+    @property
+    def overhead(self) -> int: ...
+    @property
+    def started_at(self) -> datetime: ...
+    @property
+    def last_at(self) -> datetime: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """By how much one chip's rows of one hour have grown behind one proxy. ``last_at``: its newest byte."""
+
+    user_id: UUID
+    chip_id: UUID
+    proxy_id: UUID
+    provider_id: UUID
+    hour: datetime
+    month: date
+    added_bytes: int
+    added_cost: Decimal
+    last_at: datetime
+
+
+_TOLD: Final = (
+    *("tunnel_id", "user_id", "chip_id", "proxy_id", "assignment_id", "price_id", "hour"),
+    *("bytes_up", "bytes_down", "overhead", "started_at", "last_at"),
+)
+_GETTERS: Final[dict[str, Callable[[Metered], Any]]] = {name: attrgetter(name) for name in _TOLD}
+
+# 40 places in the division are exact for prices of 6 places per 2^30 bytes, so that a cost is rounded only once, to 15.
+_PUT: Final = text(
+    """
+    WITH told AS (
+        SELECT * FROM unnest(
+            CAST(:tunnel_id AS bigint[]), CAST(:user_id AS uuid[]), CAST(:chip_id AS uuid[]),
+            CAST(:proxy_id AS uuid[]), CAST(:assignment_id AS uuid[]), CAST(:price_id AS bigint[]),
+            CAST(:hour AS timestamptz[]), CAST(:bytes_up AS bigint[]), CAST(:bytes_down AS bigint[]),
+            CAST(:overhead AS bigint[]), CAST(:started_at AS timestamptz[]),
+            CAST(:last_at AS timestamptz[]), CAST(:month_year AS date[])
+        ) AS row (
+            tunnel_id, user_id, chip_id, proxy_id, assignment_id, price_id, hour, bytes_up, bytes_down, overhead,
+            started_at, last_at, month_year
+        )
+    ), merged AS (
+        SELECT told.*, price.provider_id, price.cost_per_gb, price.bytes_per_gb,
+               greatest(told.bytes_up, old.bytes_up) AS up,
+               greatest(told.bytes_down, old.bytes_down) AS down,
+               greatest(told.overhead, old.overhead) AS over,
+               least(told.started_at, old.session_start) AS session_start,
+               greatest(told.last_at, old.session_end) AS session_end,
+               coalesce(old.bytes_transferred, 0) AS before,
+               coalesce(old.cost, 0) AS cost_before
+          FROM told
+          LEFT JOIN proxy_provider_prices price ON price.id = told.price_id
+          LEFT JOIN proxy_usage_logs old
+                 ON old.month_year = told.month_year AND old.boot_id = :boot_id AND old.tunnel_id = told.tunnel_id
+                AND old.hour = told.hour AND old.price_id = told.price_id
+    ), moved AS (
+        SELECT merged.*, up + down + over AS total,
+               round(CAST((up + down + over) * cost_per_gb AS numeric(80, 40)) / bytes_per_gb, 15) AS cost
+          FROM merged
+         WHERE up + down + over <> before
+    ), written AS (
+        INSERT INTO proxy_usage_logs (
+            month_year, boot_id, tunnel_id, hour, price_id, user_id, chip_id, proxy_id, provider_id, assignment_id,
+            bytes_up, bytes_down, overhead, bytes_transferred, session_start, session_end,
+            cost_per_gb, bytes_per_gb, cost, is_demo
+        )
+        SELECT month_year, :boot_id, tunnel_id, hour, price_id, user_id, chip_id, proxy_id, provider_id, assignment_id,
+               up, down, over, total, session_start, session_end, cost_per_gb, bytes_per_gb, cost, :is_demo
+          FROM moved
+            ON CONFLICT (month_year, boot_id, tunnel_id, hour, price_id) DO UPDATE
+           SET bytes_up = excluded.bytes_up, bytes_down = excluded.bytes_down, overhead = excluded.overhead,
+               bytes_transferred = excluded.bytes_transferred, session_start = excluded.session_start,
+               session_end = excluded.session_end, cost = excluded.cost
+    )
+    SELECT user_id, chip_id, proxy_id, provider_id, hour, month_year,
+           CAST(sum(total - before) AS bigint), sum(cost - cost_before), max(session_end)
+      FROM moved
+     GROUP BY user_id, chip_id, proxy_id, provider_id, hour, month_year
+    """
+)
+
+
+def put_rows(
+    db: Session, boot_id: UUID, usages: Sequence[Metered], months: dict[datetime, date], *, is_demo: bool
+) -> list[Moved]:
+    """Writes a report and returns what it added; rows that stand already add nothing. ``months``: of each hour.
+
+    Raises IntegrityError when a price does not exist: usage without a price is never dropped.
+    """
+    if not usages:
+        return []
+    one_each = _greatest_of_each_key(usages)
+    told = {name: array_literal(list(map(getter, one_each))) for name, getter in _GETTERS.items()}
+    month_year = array_literal([months[usage.hour] for usage in one_each])
+    rows = db.execute(_PUT, {**told, "month_year": month_year, "boot_id": boot_id, "is_demo": is_demo})
+    return [Moved(*row) for row in rows]
+
+
+def _greatest_of_each_key(usages: Sequence[Metered]) -> Sequence[Metered]:
+    """A statement cannot move one row twice. A gateway never names a row twice in one report, so that is seen first."""
+    if len({usage.tunnel_id for usage in usages}) == len(usages):
+        return usages
+    greatest: dict[Key, Metered] = {}
+    for usage in usages:
+        key = (usage.tunnel_id, usage.hour, usage.price_id)
+        other = greatest.get(key)
+        if other is None or _total(usage) > _total(other):
+            greatest[key] = usage
+    return list(greatest.values())
+
+
+def _total(usage: Metered) -> int:
+    return usage.bytes_up + usage.bytes_down + usage.overhead
