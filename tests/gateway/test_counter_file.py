@@ -52,7 +52,9 @@ def usage(tunnel_id: int = 1, price_id: int = 5) -> TunnelUsage:
 
 def open_slot(file: CounterFile, opened: TunnelUsage) -> Slot:
     started_us = int(opened.started_at.timestamp()) * 1_000_000 + opened.started_at.microsecond
-    return file.open_slot(pack_identity(opened.tunnel_id, opened, int(opened.hour.timestamp()), started_us), started_us)
+    whose = b"".join(one.bytes for one in (opened.user_id, opened.chip_id, opened.proxy_id, opened.assignment_id))
+    identity = pack_identity(opened.tunnel_id, whose, opened.price_id, int(opened.hour.timestamp()), started_us)
+    return file.open_slot(identity, started_us)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from whago.gateway.protocol.client import ClientHandshake, client_handshake
 from whago.gateway.protocol.events import Credential, Established, Refuse, Say, Target
-from whago.gateway.protocol.upstream import UpstreamHandshake
+from whago.providers.handshake.upstream import UpstreamHandshake
 
 
 def cuts(payload: bytes) -> st.SearchStrategy[list[bytes]]:

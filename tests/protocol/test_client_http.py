@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.protocol.dialogue import cuts, talk_client
 from whago.gateway.protocol.client import client_handshake
 from whago.gateway.protocol.events import Credential, Refuse, Target
-from whago.gateway.protocol.http_head import MAX_FIELDS, MAX_HEAD_BYTES
 from whago.gateway.protocol.refusal import REFUSALS
+from whago.providers.handshake.http_head import MAX_FIELDS, MAX_HEAD_BYTES
 
 
 def basic(pair: str) -> str:

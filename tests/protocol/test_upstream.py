@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from tests.protocol.dialogue import cuts, talk_upstream
 from whago.gateway.protocol.events import Established, Refuse
-from whago.gateway.protocol.http_head import MAX_HEAD_BYTES
-from whago.gateway.protocol.upstream import UpstreamHandshake, upstream_handshake
-from whago.gateway.protocol.upstream_http import MAX_INTERIM
+from whago.providers.handshake.http import MAX_INTERIM
+from whago.providers.handshake.http_head import MAX_HEAD_BYTES
+from whago.providers.handshake.upstream import UpstreamHandshake, upstream_handshake
 
 
 def http(host: str = "web.whatsapp.com", username: str = "user-session-1", password: str = "pass") -> UpstreamHandshake:

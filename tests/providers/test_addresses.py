@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from whago.domain.rules.upstream_urls import proxy_url
-from whago.providers.addresses import AddressRefused, is_private_address, is_private_host, resolve
+from whago.kit.addresses import AddressRefused, is_private_address, is_private_host, resolve
 
 PRIVATE = (
     "127.0.0.1", "127.64.0.9", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",

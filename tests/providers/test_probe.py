@@ -310,8 +310,9 @@ def test_an_odd_peer_gets_a_diagnosis(pieces: tuple[bytes, ...], diagnosis: Diag
         ((b"\x05\xff",), Diagnosis.CREDENTIAL_REFUSED),
         ((b"\x04\x00",), Diagnosis.PROTOCOL),
         ((b"\x05\x02", b"\x01\x01"), Diagnosis.CREDENTIAL_REFUSED),
+        ((b"\x05\x00",), Diagnosis.PROTOCOL),  # a method that was not offered: a chip's tunnel refuses it too
         *(
-            ((b"\x05\x00", bytes([5, reply, 0, 1]) + bytes(6)), diagnosis)
+            ((b"\x05\x02", b"\x01\x00", bytes([5, reply, 0, 1]) + bytes(6)), diagnosis)
             for reply, diagnosis in {
                 1: Diagnosis.NO_EXIT, 3: Diagnosis.NO_EXIT, 5: Diagnosis.TARGET_REFUSED, 6: Diagnosis.TIMEOUT,
                 8: Diagnosis.PROTOCOL,

@@ -153,11 +153,13 @@ class Connection:
     # Called by the dial.
 
     def dial_failed(self, reason: str, status: int = 0) -> None:
-        self._desk.plane.tally.dials[self.chip_pass.proxy_id, reason] += 1
+        self._desk.plane.tally.dials.failed(self.chip_pass, reason, status)
         self.refuse(reason, status)
 
     def dial_done(self, rest: bytes) -> None:
-        self._desk.plane.tally.dials[self.chip_pass.proxy_id, "established"] += 1
+        assert self._dial is not None
+        plane = self._desk.plane
+        plane.tally.dials.established(self.chip_pass, plane.engine.now - self._dial.began)
         self._open(rest)
 
     # The steps, in their order.
@@ -182,21 +184,21 @@ class Connection:
     def _advance(self) -> None:
         while self._state == READING and (event := self._handshake.next_event()) is not None:
             match event:
-                case Say(payload):
-                    self._send(payload)
                 case Credential():
                     self._authenticate(event)
                 case Target():
                     self._admit(event)
+                case Say(payload):
+                    self._send(payload)
                 case Refuse(reason):
                     self.refuse(reason)
 
-    def _send(self, payload: bytes) -> None:
+    def _send(self, payload: bytes) -> int:
         """A handshake's few bytes fit into the socket's empty buffer; a client that is gone shows at the next read."""
         try:
-            self._sock.send(payload)
+            return self._sock.send(payload)
         except OSError:
-            log.debug("client.gone")
+            return 0
 
     def _authenticate(self, credential: Credential) -> None:
         chip_id = _chip_id(credential.username)
@@ -288,7 +290,11 @@ class Connection:
         self._task = None
         if self._state == OVER:
             return
-        if problem:
+        if (
+            problem == "upstream_unreachable"
+        ):  # its name is not known: that speaks against the proxy as a failed dial does
+            self.dial_failed(problem)
+        elif problem:
             self.refuse(problem)
         else:
             self._start_dial(addresses)
@@ -303,6 +309,7 @@ class Connection:
         desk, dial = self._desk, self._dial
         assert dial is not None
         upstream, segment = dial.hand_over()
+        to_client = self._handshake.accept() + rest
         opening = Opening(
             chip_pass=self.chip_pass,
             host=self._target.host,
@@ -312,7 +319,7 @@ class Connection:
             segment=segment,
             account=self._account,
             tunnel_id=dial.tunnel_id,
-            to_client=self._handshake.accept() + rest,
+            to_client=to_client[self._send(to_client) :],
             to_upstream=self._handshake.rest(),
         )
         self._dial = None

@@ -39,6 +39,12 @@ class ChipPass:
     price_id: int
     credential_hash: bytes = field(repr=False)  # SHA-256 of the chip's gateway token
     upstream: Upstream
+    whose: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """``whose``: the ids' 64 bytes as the counter file keeps them; made once for all tunnels under this pass."""
+        ids = (self.user_id, self.chip_id, self.proxy_id, self.assignment_id)
+        object.__setattr__(self, "whose", b"".join(each.bytes for each in ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +109,19 @@ class TunnelUsage:
 
 @dataclass(frozen=True, slots=True)
 class ProxyDials:
-    """What came of the attempts to open tunnels through one proxy. ``outcome``: "established" or a key of ``REFUSALS``.
+    """What came of the attempts to open tunnels under one assignment.
 
-    A hint for health scores, not an account: a count is sent once, and lost or doubled when its report is.
+    ``outcome``: "established" or a key of ``REFUSALS``. ``status``: the upstream's own status or reply code, 0 for none.
+    ``took_ms``: of the established ones together. A hint for health scores, not an account: a count is sent once, and
+    lost or doubled when its report is.
     """
 
+    assignment_id: UUID
     proxy_id: UUID
     outcome: str
     count: int
+    status: int = 0
+    took_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 from uuid import UUID
 
 from whago.gateway.control import TunnelUsage
@@ -32,7 +32,8 @@ FIRST_SLOTS: Final = 1024  # 136 KiB, whole pages: a small gateway never grows
 MAX_SLOTS: Final = 1 << 20  # 136 MiB: more than a process has descriptors for, at any closing rate
 
 _HEADER: Final = struct.Struct("<8sII16sI")
-_IDENTITY: Final = struct.Struct("<Q16s16s16s16sqqQ")  # tunnel, user, chip, proxy, assignment, price, hour, started
+_IDENTITY: Final = struct.Struct("<Q64sqqQ")  # tunnel, whose, price, hour, started
+_WHOSE: Final = struct.Struct("16s16s16s16s")  # user, chip, proxy, assignment
 _SEALED: Final = 1 << 32  # above the checksum, so that a seal is never 0
 
 SEAL, LAST, UP, DOWN, OVERHEAD, IDENTITY = 0, 1, 2, 3, 4, 5
@@ -163,7 +164,15 @@ def _read_slot(cells: memoryview) -> TunnelUsage | None:
     identity = cells[IDENTITY:].tobytes()
     if cells[SEAL] != _seal(identity):
         return None
-    tunnel, user, chip, proxy, assignment, price, hour, started = _IDENTITY.unpack(identity)
+    try:
+        return _usage(cells, identity)
+    except (ValueError, OverflowError, OSError):  # no calendar has such a time
+        return None
+
+
+def _usage(cells: memoryview, identity: bytes) -> TunnelUsage:
+    tunnel, whose, price, hour, started = _IDENTITY.unpack(identity)
+    user, chip, proxy, assignment = _WHOSE.unpack(whose)
     return TunnelUsage(
         tunnel_id=tunnel,
         user_id=UUID(bytes=user),
@@ -185,37 +194,11 @@ def moment(micros: int) -> datetime:
     return datetime.fromtimestamp(micros / 1_000_000, UTC)  # a float holds microseconds until the year 2255
 
 
-class Identified(Protocol):
-    """A ``ChipPass`` or a ``TunnelUsage``."""
-
-    @property
-    def user_id(self) -> UUID: ...
-
-    @property
-    def chip_id(self) -> UUID: ...
-
-    @property
-    def proxy_id(self) -> UUID: ...
-
-    @property
-    def assignment_id(self) -> UUID: ...
-
-    @property
-    def price_id(self) -> int: ...
-
-
-def pack_identity(tunnel_id: int, whose: Identified, hour_s: int, started_us: int) -> bytes:
-    """What a slot is known by. ``hour_s`` in seconds and ``started_us`` in microseconds since 1970."""
-    return _IDENTITY.pack(
-        tunnel_id,
-        whose.user_id.bytes,
-        whose.chip_id.bytes,
-        whose.proxy_id.bytes,
-        whose.assignment_id.bytes,
-        whose.price_id,
-        hour_s,
-        started_us,
-    )
+def pack_identity(tunnel_id: int, whose: bytes, price_id: int, hour_s: int, started_us: int) -> bytes:
+    """What a slot is known by: ``whose`` is the pass's, ``hour_s`` in seconds and ``started_us`` in
+    microseconds since 1970.
+    """
+    return _IDENTITY.pack(tunnel_id, whose, price_id, hour_s, started_us)
 
 
 def _seal(identity: bytes) -> int:

@@ -21,9 +21,9 @@ from whago.gateway.engine import BROKEN, IN, OUT
 from whago.gateway.leases import Account, Spender
 from whago.gateway.plane import Plane
 from whago.gateway.protocol.events import Established, Refuse, Say, Target
-from whago.gateway.protocol.upstream import UpstreamHandshake, upstream_handshake
 from whago.gateway.resolver import Address
 from whago.gateway.segments import Segment
+from whago.providers.handshake.upstream import UpstreamHandshake, upstream_handshake
 
 log = structlog.get_logger()
 
@@ -54,7 +54,7 @@ class Dial:
 
     __slots__ = (
         "_account", "_addresses", "_attempt_s", "_chip_pass", "_connected", "_handshake", "_outbox", "_owner", "_plane",
-        "_reason", "bucket", "segment", "sock", "tunnel_id",
+        "_reason", "began", "bucket", "segment", "sock", "tunnel_id",
     )  # fmt: skip
 
     sock: socket.SocketType
@@ -76,6 +76,7 @@ class Dial:
         self._outbox = b""
         self._connected = False
         self._reason = _UNREACHABLE
+        self.began = plane.engine.now
         self.bucket = 0
         self.segment: Segment | None = None
         self.tunnel_id = 0

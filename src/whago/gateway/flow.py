@@ -35,7 +35,7 @@ class Flow:
         "tunnel",
     )  # fmt: skip
 
-    name = ""
+    cell: int  # of the counters
     other: Flow
 
     def __init__(self, tunnel: Tunnel, source: socket.SocketType, target: socket.SocketType, pending: bytes) -> None:
@@ -104,7 +104,10 @@ class Flow:
             self.pipe = None
 
     def _pump_plain(self, room: int) -> None:
-        buffer = self.tunnel.plane.buffer
+        """The way of every small message, so it makes as few calls as it can."""
+        tunnel = self.tunnel
+        plane = tunnel.plane
+        buffer = plane.buffer
         try:
             count = self.source.recv_into(buffer, room if room < READ_BYTES else READ_BYTES)
         except BlockingIOError:
@@ -115,12 +118,27 @@ class Flow:
         if not count:
             self._end_of_input()
             return
-        sent = self._send_new(buffer[:count], count)
-        if 0 <= sent < count:
-            self.pending = bytes(buffer[sent:count])
-            self._block()
+        plane.charge(tunnel.account, tunnel.segment, self.cell, count)
+        tunnel.moved_at = plane.engine.now
+        try:
+            sent = self.target.send(buffer[:count])
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            sent = -1
+        if sent < count:
+            self._took_less(buffer[:count], sent)
         elif count == READ_BYTES:
-            self.bulk = self.tunnel.plane.pipes.usable
+            self.bulk = plane.pipes.usable
+
+    def _took_less(self, chunk: memoryview, sent: int) -> None:
+        """The target took only ``sent`` bytes of what was counted, -1 when it is broken."""
+        self._not_on_the_wire(len(chunk) - max(sent, 0))
+        if sent < 0:
+            self._target_broken()
+        else:
+            self.pending = bytes(chunk[sent:])
+            self._block()
 
     def _pump_bulk(self, room: int) -> None:
         pipe = self.tunnel.plane.pipes.take()
@@ -174,7 +192,7 @@ class Flow:
         except OSError:
             return -1
 
-    def _write(self, chunk: memoryview | bytes) -> int:
+    def _write(self, chunk: bytes) -> int:
         """Bytes that the target took, -1 when it is broken."""
         try:
             return self.target.send(chunk)
@@ -226,7 +244,7 @@ class Flow:
     def _received(self, count: int) -> None:
         raise NotImplementedError
 
-    def _send_new(self, chunk: memoryview, count: int) -> int:
+    def _not_on_the_wire(self, count: int) -> None:
         raise NotImplementedError
 
     def _flush_pending(self) -> bool:
@@ -246,16 +264,13 @@ class DownFlow(Flow):
     """From the upstream to the client: counted when received."""
 
     __slots__ = ()
+    cell = DOWN
 
     def _received(self, count: int) -> None:
         self.tunnel.charge(DOWN, count)
 
-    def _send_new(self, chunk: memoryview, count: int) -> int:
-        self.tunnel.charge(DOWN, count)
-        sent = self._write(chunk)
-        if sent < 0:
-            self._target_broken()
-        return sent
+    def _not_on_the_wire(self, count: int) -> None:
+        """All of it has been on the upstream's wire."""
 
     def _flush_pending(self) -> bool:
         sent = self._write(self.pending)
@@ -279,22 +294,23 @@ class UpFlow(Flow):
     """From the client to the upstream: counted just before it is sent; what the kernel did not take is uncounted."""
 
     __slots__ = ()
+    cell = UP
 
     def _received(self, count: int) -> None:
         """From the client; nothing has been on the upstream's wire yet."""
 
-    def _send_new(self, chunk: memoryview, count: int) -> int:
-        sent = self._charged_write(chunk, count)
-        if sent < 0:
-            self._target_broken()
-        return sent
+    def _not_on_the_wire(self, count: int) -> None:
+        self.tunnel.uncharge(UP, count)
 
     def _flush_pending(self) -> bool:
         room = self._room()
         if room <= 0:
             return False
         chunk = self.pending[:room]
-        sent = self._charged_write(chunk, len(chunk))
+        self.tunnel.charge(UP, len(chunk))
+        sent = self._write(chunk)
+        if sent < len(chunk):
+            self.tunnel.uncharge(UP, len(chunk) - max(sent, 0))
         if sent < 0:
             self._target_broken()
             return False
@@ -311,13 +327,6 @@ class UpFlow(Flow):
         if sent < limit:
             self.tunnel.uncharge(UP, limit - max(sent, 0))
         return self._after_splice(pipe, sent)
-
-    def _charged_write(self, chunk: memoryview | bytes, count: int) -> int:
-        self.tunnel.charge(UP, count)
-        sent = self._write(chunk)
-        if sent < count:
-            self.tunnel.uncharge(UP, count - max(sent, 0))
-        return sent
 
     def _room(self) -> int:
         """What may be sent now; with nothing left the flow waits for a lease."""

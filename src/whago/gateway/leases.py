@@ -104,7 +104,7 @@ class LeaseBook:
     def __init__(self, on_hungry: Callable[[Account], None], on_look: Callable[[Account], None]) -> None:
         self._on_hungry = on_hungry
         self._on_look = on_look
-        self._accounts: dict[tuple[UUID, date], Account] = {}  # kept for the boot's life: ``spent`` is cumulative
+        self._accounts: dict[tuple[int, date], Account] = {}  # kept for the boot's life: ``spent`` is cumulative
         self._of_user: dict[UUID, list[Account]] = {}
         self._idle: dict[Account, None] = {}
         self._recalled: dict[Account, None] = {}
@@ -114,7 +114,7 @@ class LeaseBook:
         self.waits = 0
 
     def account(self, user_id: UUID, month: date) -> Account:
-        key = (user_id, month)
+        key = (user_id.int, month)
         account = self._accounts.get(key)
         if account is None:
             account = self._accounts[key] = Account(user_id, month)

@@ -33,14 +33,14 @@ class PassBook:
     def __init__(self, control: Control, on_answer: Callable[[UUID, Answer], None]) -> None:
         self._control = control
         self._on_answer = on_answer
-        self._entries: dict[UUID, _Entry] = {}
+        self._entries: dict[int, _Entry] = {}  # by the id's integer: a UUID is dear to hash
         self._flights: dict[UUID, asyncio.Task[Answer]] = {}
         self._outdated: set[UUID] = set()  # in flight, but asked before a change
         self._gate = asyncio.Semaphore(MAX_QUESTIONS)
 
     def peek(self, chip_id: UUID) -> Answer | None:
         """What is known and fresh."""
-        entry = self._entries.get(chip_id)
+        entry = self._entries.get(chip_id.int)
         return entry.answer if entry is not None and time.monotonic() < entry.fresh_until else None
 
     async def get(self, chip_id: UUID) -> Answer:
@@ -54,7 +54,7 @@ class PassBook:
         try:
             return await asyncio.shield(flight)
         except ControlUnavailable:
-            entry = self._entries.get(chip_id)
+            entry = self._entries.get(chip_id.int)
             if entry is None or time.monotonic() >= entry.stale_until:
                 raise
             return entry.answer
@@ -69,12 +69,12 @@ class PassBook:
         elif change.kind == "resync":
             self._doubt_all()
         else:
-            for chip_id in [known for known, entry in self._entries.items() if concerns(change, entry.answer)]:
-                self._forget(chip_id)
+            for key in [known for known, entry in self._entries.items() if concerns(change, entry.answer)]:
+                self._forget(UUID(int=key))
             self._outdated.update(self._flights)
 
     def _forget(self, chip_id: UUID) -> None:
-        self._entries.pop(chip_id, None)
+        self._entries.pop(chip_id.int, None)
         if chip_id in self._flights:
             self._outdated.add(chip_id)
 
@@ -102,8 +102,8 @@ class PassBook:
         now = time.monotonic()
         refused = isinstance(answer, Refused)
         fresh_s, stale_s = (REFUSED_TTL_S, 0.0) if refused else (PASS_TTL_S, STALE_TTL_S)
-        self._entries.pop(chip_id, None)
-        self._entries[chip_id] = _Entry(answer, now + fresh_s, now + stale_s)
+        self._entries.pop(chip_id.int, None)
+        self._entries[chip_id.int] = _Entry(answer, now + fresh_s, now + stale_s)
         if len(self._entries) > MAX_PASSES:
             del self._entries[next(iter(self._entries))]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from uuid import UUID
 
 from whago.gateway.calendar import BillingCalendar
 from whago.gateway.config import READ_BYTES, Limits
 from whago.gateway.counters import LAST
+from whago.gateway.dial_tally import DialTally
 from whago.gateway.engine import Engine
 from whago.gateway.leases import Account, LeaseBook
 from whago.gateway.line_budget import LineBudget
@@ -28,7 +28,7 @@ class Tally:
     overhead: int = 0
     refusals: Counter[str] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
-    dials: Counter[tuple[UUID, str]] = field(default_factory=Counter)  # (proxy, outcome), since the last report
+    dials: DialTally = field(default_factory=DialTally)
 
 
 class Plane:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -18,7 +19,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from whago.domain.actions.gateways import register_boot
 from whago.domain.actions.lease_quota import Leased, lease_quota
 from whago.domain.actions.record_usage import record_usage
+from whago.domain.models.dialled import SessionDials
 from whago.domain.queries.passes import chip_at_gate
+from whago.domain.rules.health import Blame, blame
 from whago.domain.rules.lease import GATEWAY_VALID_S, RECALL_RETRY_S, Give, Recall, Spent
 from whago.errors import WhagoError
 from whago.gateway.control import (
@@ -28,12 +31,14 @@ from whago.gateway.control import (
     Exhausted,
     Grant,
     LeaseAnswer,
+    ProxyDials,
     Refused,
     Report,
     TunnelUsage,
     Upstream,
     Wait,
 )
+from whago.gateway.dial_tally import ESTABLISHED
 from whago.kit import clock
 from whago.kit.crypto import Vault
 from whago.kit.db import CHANNEL, OutcomeUnknown, driver_url
@@ -49,6 +54,8 @@ LISTEN_IDLE_S = 5.0  # a silent connection is tried this often, so that a dead o
 GATE_THREADS = 4  # authorise: bursts after a restart
 LEDGER_THREADS = 4  # leases beside a report that takes its time
 KINDS = ("chip", "user", "proxy", "provider", "quota")
+
+_AGAINST = {Blame.PROXY: "failed", Blame.ACCOUNT: "refused", Blame.TARGET: "refused"}  # fields of SessionDials
 
 T = TypeVar("T")
 
@@ -150,6 +157,7 @@ class PostgresControl:
                 tz=self._tz,
                 release=report.release if report else (),
                 open_tunnels=report.open_tunnels if report else None,
+                dials=_session_dials(report.dials) if report else (),
                 is_last=report is None,
             ),
         )
@@ -167,6 +175,19 @@ class PostgresControl:
         except SQLAlchemyError as error:
             log.error("control.failed", error=str(error.__cause__ or error))
             raise ControlUnavailable("the database refused") from error
+
+
+def _session_dials(dials: Sequence[ProxyDials]) -> list[SessionDials]:
+    """By assignment and by whom it speaks against; what speaks against nobody there is left out."""
+    counts: dict[tuple[UUID, UUID], Counter[str]] = defaultdict(Counter)
+    for one in dials:
+        means = ESTABLISHED if one.outcome == ESTABLISHED else _AGAINST.get(blame(one.outcome, one.status))
+        if means is not None:
+            counts[one.assignment_id, one.proxy_id].update({means: one.count, "took_ms": one.took_ms})
+    return [
+        SessionDials(*ids, told["established"], told["took_ms"], told["failed"], told["refused"])
+        for ids, told in counts.items()
+    ]
 
 
 def _answer(leased: Leased) -> LeaseAnswer:

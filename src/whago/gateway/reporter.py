@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from typing import Final
 
 import structlog
 
-from whago.gateway.control import Control, ControlUnavailable, ProxyDials, Report
+from whago.gateway.control import Control, ControlUnavailable, Report
 from whago.gateway.leases import Account, LeaseBook
 from whago.gateway.plane import Plane
 from whago.gateway.segments import Segment
@@ -81,7 +80,8 @@ class Reporter:
         self._wake.clear()
 
     async def _tell(self, dirty: list[Segment]) -> None:
-        if not dirty and not self._going_back and self.age_s < min(HEARTBEAT_S, self._book.shortest_valid_s / 4):
+        is_news = bool(dirty or self._going_back or self._plane.tally.dials)
+        if not is_news and self.age_s < min(HEARTBEAT_S, self._book.shortest_valid_s / 4):
             return
         batches = [dirty[start : start + MAX_ROWS] for start in range(0, len(dirty), MAX_ROWS)] or [[]]
         for number, batch in enumerate(batches):
@@ -99,7 +99,7 @@ class Reporter:
             usages=[segment.usage() for segment in segments],
             release=[(account.user_id, account.month) for account in releases],
             open_tunnels=self._plane.tally.open_tunnels,
-            dials=list(self._take_dials()),
+            dials=self._plane.tally.dials.take(),
         )
         sent_at = time.monotonic()
         await self._control.report(report)
@@ -111,12 +111,6 @@ class Reporter:
         if releases:
             self._going_back = []
             self._book.released(releases)
-
-    def _take_dials(self) -> Iterator[ProxyDials]:
-        dials = self._plane.tally.dials
-        for (proxy_id, outcome), count in dials.items():
-            yield ProxyDials(proxy_id, outcome, count)
-        dials.clear()
 
     def _count(self, segments: list[Segment], report: Report) -> None:
         """Move the process's totals on by what this report added."""

@@ -40,7 +40,7 @@ class Segment:
         self._chip_pass = chip_pass
         self._hour = calendar.hour
         self._started_us = calendar.now_us
-        identity = pack_identity(tunnel_id, chip_pass, calendar.hour_s, calendar.now_us)
+        identity = pack_identity(tunnel_id, chip_pass.whose, chip_pass.price_id, calendar.hour_s, calendar.now_us)
         self.cells, self.base = file.open_slot(identity, calendar.now_us)
         self._on_dirty = on_dirty
         self.epoch = calendar.epoch

@@ -85,7 +85,7 @@ class Tunnel:
             self.down.flush()
         if not self._closing and self.up.blocked:
             self.up.flush()
-        if not self._closing and (self.up.blocked or self.down.blocked):  # a flow that sent everything has rearmed
+        if not self._closing:
             self.rearm()
 
     # Called by the flows as bytes move.

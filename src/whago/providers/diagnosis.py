@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
+from whago.domain.rules.health import Blame
+
 
 class Diagnosis(StrEnum):
     """Stable codes; the pages translate them."""
@@ -25,7 +27,17 @@ class Diagnosis(StrEnum):
     PRIVATE_ADDRESS = "private_address"
 
 
-AGAINST_THE_PROXY: Final = frozenset({Diagnosis.NO_EXIT, Diagnosis.PROXY_DOWN, Diagnosis.TIMEOUT, Diagnosis.PROTOCOL})
+BLAMED: Final[Mapping[Diagnosis, Blame]] = {
+    Diagnosis.NO_EXIT: Blame.PROXY,
+    Diagnosis.PROXY_DOWN: Blame.PROXY,
+    Diagnosis.TIMEOUT: Blame.PROXY,
+    Diagnosis.PROTOCOL: Blame.PROXY,
+    Diagnosis.CREDENTIAL_REFUSED: Blame.ACCOUNT,
+    Diagnosis.ALLOW_LIST: Blame.ACCOUNT,
+    Diagnosis.BALANCE_EMPTY: Blame.ACCOUNT,
+    Diagnosis.TARGET_REFUSED: Blame.TARGET,
+    Diagnosis.PRIVATE_ADDRESS: Blame.NOBODY,
+}
 
 SENTENCES: Final[Mapping[Diagnosis, str]] = {
     Diagnosis.CREDENTIAL_REFUSED: "The provider refused the username or password.",

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from whago.providers.addresses import AddressRefused, is_private_host, resolve
-from whago.providers.diagnosis import AGAINST_THE_PROXY, Diagnosis
+from whago.domain.rules.health import Blame
+from whago.kit.addresses import AddressRefused, is_private_host, resolve
+from whago.providers.diagnosis import BLAMED, Diagnosis
 from whago.providers.ip_page import SeenFrom, read_ip_page
 from whago.providers.wire import ProbeUpstream, UpstreamFailed, Wire, dial, open_tunnel
 
@@ -32,7 +33,10 @@ _DROPPED: Final = "The exit dropped the connection before the test page answered
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """``latency_ms`` is dial and handshake, without the page. ``error`` is a sentence, ``diagnosis`` its code."""
+    """``latency_ms`` is dial and handshake, without the page. ``error`` is a sentence, ``diagnosis`` its code.
+
+    ``bytes_moved``: what the attempt cost at the provider, handshakes and TLS included.
+    """
 
     success: bool
     exit_ip: str | None = None
@@ -41,11 +45,17 @@ class ProbeResult:
     latency_ms: int | None = None
     error: str | None = None
     diagnosis: Diagnosis | None = None
+    bytes_moved: int = 0
+
+    @property
+    def speaks_against(self) -> Blame:
+        """Whom a failure speaks against: the proxy, our account there, the page, or nobody."""
+        return BLAMED[self.diagnosis] if self.diagnosis is not None else Blame.NOBODY
 
     @property
     def counts_against(self) -> bool:
         """Whether the failure speaks against the proxy (rather than our account, our address or the page)."""
-        return self.diagnosis in AGAINST_THE_PROXY
+        return self.speaks_against is Blame.PROXY
 
 
 def ip_check_page(configured: str | None, proxy_host: str) -> str | None:
@@ -86,26 +96,30 @@ class _Attempt:
         self._upstream = upstream
         self._deadline = deadline
         self._latency_ms: int | None = None
+        self._wire: Wire | None = None
 
     def run(self, page: SplitResult | None, *, allow_private: bool, knocks: bool) -> ProbeResult:
         addresses = self._resolve(allow_private=allow_private)
         began = time.monotonic()
-        wire = dial(addresses, self._upstream.port, self._deadline)
+        wire = self._wire = dial(addresses, self._upstream.port, self._deadline)
         try:
             if page is None:
                 if knocks:
                     self._knock(wire)
                 self._latency_ms = _ms_since(began)
-                return ProbeResult(success=True, latency_ms=self._latency_ms)
+                return ProbeResult(success=True, latency_ms=self._latency_ms, bytes_moved=wire.bytes_moved)
             self._open(wire, page.hostname or "", _port(page))
             self._latency_ms = _ms_since(began)
             seen = _fetch(wire, page)
         finally:
             wire.close()
-        return ProbeResult(True, seen.ip, seen.country, seen.asn, self._latency_ms)
+        return ProbeResult(True, seen.ip, seen.country, seen.asn, self._latency_ms, bytes_moved=wire.bytes_moved)
 
     def failed(self, diagnosis: Diagnosis, sentence: str) -> ProbeResult:
-        return ProbeResult(success=False, latency_ms=self._latency_ms, error=sentence, diagnosis=diagnosis)
+        moved = self._wire.bytes_moved if self._wire is not None else 0
+        return ProbeResult(
+            success=False, latency_ms=self._latency_ms, error=sentence, diagnosis=diagnosis, bytes_moved=moved
+        )
 
     def _resolve(self, *, allow_private: bool) -> list[str]:
         left = self._deadline - time.monotonic()

@@ -1,25 +1,28 @@
-"""A blocking socket with one deadline for all that happens on it, and the two handshakes of a proxy's client."""
+"""A blocking socket with one deadline for all that happens on it; every byte on the raw socket is counted.
+
+The handshake is the gateway's own (``providers.handshake``), so what answers here answers a chip too.
+"""
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import socket
 import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Final
 
 from whago.providers.diagnosis import SENTENCES, Diagnosis, diagnose_http, diagnose_socks5
+from whago.providers.handshake.events import Established, Refuse, Say
+from whago.providers.handshake.upstream import upstream_handshake
 from whago.providers.presets import Protocol
 
-HEAD_BYTES_MAX: Final = 16_384  # of an answer to CONNECT; vendors send a few hundred
-REFUSAL_BODY_MAX: Final = 2_048  # enough of a refusal's body to hear why
+REFUSAL_BODY_MAX: Final = 10_240  # enough of a refusal, head and body, to hear why
 REFUSAL_BODY_S: Final = 1.0  # the diagnosis is not worth a longer wait
 CONNECT_S: Final = 5.0  # to one address; residential gateways answer in well under a second
 READ_BYTES: Final = 4_096
-SOCKS5_CREDENTIAL_MAX: Final = 255  # RFC 1929: one byte of length
+TLS_READ_BYTES: Final = 16_384  # one record
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,40 +45,61 @@ class UpstreamFailed(Exception):
 
 
 class Wire:
-    """Raises TimeoutError past ``deadline`` (of ``time.monotonic``), EOFError at the end, OSError as sockets do."""
+    """Raises TimeoutError past ``deadline`` (of ``time.monotonic``), EOFError at the end, OSError as sockets do.
+
+    ``bytes_moved``: of the raw socket, both ways, TLS and the proxy's handshake included: what a provider bills.
+    """
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._sock = sock
         self._deadline = deadline
         self._buffer = bytearray()
+        self._tls: _Tls | None = None
+        self.bytes_moved = 0
 
     def send(self, payload: bytes) -> None:
-        self._arm()
-        self._sock.sendall(payload)
-
-    def exactly(self, count: int) -> bytes:
-        while len(self._buffer) < count:
-            self._fill()
-        return self._take(count)
+        if self._tls is None:
+            self._send_raw(payload)
+        else:
+            self._tls.secure.write(payload)
+            self._send_raw(self._tls.outgoing.read())
 
     def until(self, mark: bytes, limit: int) -> bytes:
         """Up to and including ``mark``. Raises UpstreamFailed when that is longer than ``limit`` bytes."""
         while (end := self._buffer.find(mark)) < 0:
             if len(self._buffer) >= limit:
                 raise UpstreamFailed(Diagnosis.PROTOCOL)
-            self._fill()
+            self._buffer += self._chunk()
         return self._take(end + len(mark))
 
     def some(self) -> bytes:
         """What is there, or what comes next."""
         if not self._buffer:
-            self._fill()
+            self._buffer += self._chunk()
         return self._take(len(self._buffer))
+
+    def put_back(self, rest: bytes) -> None:
+        """What came behind a handshake and is the tunnel's."""
+        self._buffer[:0] = rest
 
     def encrypt(self, server_name: str) -> None:
         """From here on everything is inside TLS with a verified certificate. Raises ssl.SSLError."""
-        self._arm()
-        self._sock = ssl.create_default_context().wrap_socket(self._sock, server_hostname=server_name)
+        tls = _Tls(server_name)
+        if self._buffer:
+            tls.incoming.write(self._take(len(self._buffer)))
+        while True:
+            try:
+                tls.secure.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                self._send_raw(tls.outgoing.read())
+                tls.incoming.write(self._receive())
+            except ssl.SSLError:
+                with contextlib.suppress(OSError):  # the alert is a courtesy
+                    self._send_raw(tls.outgoing.read())
+                raise
+        self._send_raw(tls.outgoing.read())
+        self._tls = tls
 
     def hurry(self, seconds: float) -> None:
         """Moves the deadline nearer."""
@@ -84,12 +108,32 @@ class Wire:
     def close(self) -> None:
         self._sock.close()
 
-    def _fill(self) -> None:
+    def _chunk(self) -> bytes:
+        if self._tls is None:
+            return self._receive()
+        while True:
+            try:
+                if chunk := self._tls.secure.read(TLS_READ_BYTES):
+                    return chunk
+                raise EOFError  # the peer's close_notify
+            except ssl.SSLWantReadError:
+                self._tls.incoming.write(self._receive())
+
+    def _send_raw(self, payload: bytes) -> None:
+        unsent = memoryview(payload)
+        while unsent:
+            self._arm()
+            sent = self._sock.send(unsent)
+            self.bytes_moved += sent
+            unsent = unsent[sent:]
+
+    def _receive(self) -> bytes:
         self._arm()
         chunk = self._sock.recv(READ_BYTES)
         if not chunk:
             raise EOFError
-        self._buffer += chunk
+        self.bytes_moved += len(chunk)
+        return chunk
 
     def _take(self, count: int) -> bytes:
         taken = bytes(self._buffer[:count])
@@ -101,6 +145,15 @@ class Wire:
         if left <= 0:
             raise TimeoutError
         self._sock.settimeout(left)
+
+
+class _Tls:
+    """TLS beside the socket instead of around it, so that the raw bytes can be counted."""
+
+    def __init__(self, server_name: str) -> None:
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = ssl.create_default_context()
+        self.secure = context.wrap_bio(self.incoming, self.outgoing, server_hostname=server_name)
 
 
 def dial(addresses: Sequence[str], port: int, deadline: float) -> Wire:
@@ -121,72 +174,47 @@ def dial(addresses: Sequence[str], port: int, deadline: float) -> Wire:
 
 def open_tunnel(wire: Wire, upstream: ProbeUpstream, host: str, port: int) -> None:
     """Asks for a tunnel to a host name. Raises UpstreamFailed, and what ``Wire`` raises."""
-    if upstream.protocol == "socks5":
-        _socks5(wire, upstream, host, port)
-    else:
-        _http_connect(wire, upstream, host, port)
+    try:
+        handshake = upstream_handshake(upstream.protocol, _ascii(host), port, upstream.username, upstream.password)
+    except ValueError as error:
+        raise UpstreamFailed(Diagnosis.CREDENTIAL_REFUSED, f"The login cannot be sent: {error}.") from error
+    wire.send(handshake.start())
+    while True:
+        match handshake.next_event():
+            case None:
+                handshake.receive(wire.some())
+            case Say(payload):
+                wire.send(payload)
+            case Established(rest):
+                wire.put_back(rest)
+                return
+            case Refuse() as refusal:
+                raise UpstreamFailed(_diagnose(wire, upstream.protocol, refusal))
 
 
-def _http_connect(wire: Wire, upstream: ProbeUpstream, host: str, port: int) -> None:
-    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
-    if upstream.username:
-        login = base64.b64encode(f"{upstream.username}:{upstream.password}".encode()).decode()
-        lines.append(f"Proxy-Authorization: Basic {login}")
-    wire.send("\r\n".join([*lines, "", ""]).encode())
-    head = wire.until(b"\r\n\r\n", HEAD_BYTES_MAX).decode("latin-1")
-    version, _, rest = head.partition(" ")
-    status = rest[:3]
-    if not (version.startswith("HTTP/1.") and status.isascii() and status.isdigit()):
-        raise UpstreamFailed(Diagnosis.PROTOCOL)
-    if not 200 <= int(status) <= 299:
-        raise UpstreamFailed(diagnose_http(int(status), rest + _refusal_body(wire)))
+def _diagnose(wire: Wire, protocol: Protocol, refusal: Refuse) -> Diagnosis:
+    if refusal.reason == "upstream_protocol":
+        return Diagnosis.PROTOCOL
+    if protocol == "http":
+        told = refusal.told.partition(b" ")[2] + _more(wire, len(refusal.told))
+        return diagnose_http(refusal.status, told.decode("utf-8", "replace"))
+    if refusal.reason == "upstream_auth_failed":
+        return Diagnosis.CREDENTIAL_REFUSED
+    return diagnose_socks5(refusal.status)
 
 
-def _refusal_body(wire: Wire) -> str:
+def _more(wire: Wire, heard: int) -> bytes:
+    """The rest of a refusal's body, as far as it comes soon."""
     wire.hurry(REFUSAL_BODY_S)
     body = b""
     try:
-        while len(body) < REFUSAL_BODY_MAX:
+        while heard + len(body) < REFUSAL_BODY_MAX:
             body += wire.some()
     except (EOFError, OSError):  # TimeoutError is an OSError
         pass
-    return body.decode("utf-8", "replace")
+    return body
 
 
-def _socks5(wire: Wire, upstream: ProbeUpstream, host: str, port: int) -> None:
-    """RFC 1928 with the authentication of RFC 1929."""
-    wire.send(b"\x05\x02\x00\x02" if upstream.username else b"\x05\x01\x00")
-    version, method = wire.exactly(2)
-    if version != 5:
-        raise UpstreamFailed(Diagnosis.PROTOCOL)
-    if method == 2:
-        _socks5_login(wire, upstream)
-    elif method != 0:
-        raise UpstreamFailed(Diagnosis.CREDENTIAL_REFUSED)
-    wire.send(b"\x05\x01\x00" + _socks5_target(host) + port.to_bytes(2, "big"))
-    version, reply, _, kind = wire.exactly(4)
-    if version != 5:
-        raise UpstreamFailed(Diagnosis.PROTOCOL)
-    if reply != 0:
-        raise UpstreamFailed(diagnose_socks5(reply))
-    wire.exactly({1: 4, 4: 16}.get(kind) or wire.exactly(1)[0])
-    wire.exactly(2)
-
-
-def _socks5_login(wire: Wire, upstream: ProbeUpstream) -> None:
-    name, word = upstream.username.encode(), upstream.password.encode()
-    if max(len(name), len(word)) > SOCKS5_CREDENTIAL_MAX:
-        raise UpstreamFailed(Diagnosis.CREDENTIAL_REFUSED, "SOCKS5 carries at most 255 bytes of username or password.")
-    wire.send(bytes([1, len(name)]) + name + bytes([len(word)]) + word)
-    if wire.exactly(2)[1] != 0:
-        raise UpstreamFailed(Diagnosis.CREDENTIAL_REFUSED)
-
-
-def _socks5_target(host: str) -> bytes:
-    try:
-        address = ip_address(host)
-    except ValueError:
-        name = host.encode("idna")
-        return bytes([3, len(name)]) + name
-    return bytes([1 if address.version == 4 else 4]) + address.packed
+def _ascii(host: str) -> str:
+    """As a client sends a name: in its ASCII form (RFC 5890)."""
+    return host if host.isascii() else host.encode("idna").decode("ascii")

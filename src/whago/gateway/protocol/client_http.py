@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 from typing import Final
 
-from whago.gateway.protocol.basic_auth import decode_basic
 from whago.gateway.protocol.events import ClientEvent, Credential, Refuse, Target
-from whago.gateway.protocol.http_head import Fields, HeadTooLarge, MalformedHead, find_end, split_head
 from whago.gateway.protocol.refusal import http_refusal
+from whago.providers.handshake.basic_auth import decode_basic
+from whago.providers.handshake.http_head import Fields, HeadTooLarge, MalformedHead, find_end, split_head
 
 ACCEPTED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
@@ -19,6 +18,12 @@ _AUTHORITY: Final = re.compile(rb"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1
 _METHOD_START: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]")
 _MAX_PORT: Final = 65535
 MAX_CACHED: Final = 1024  # heads, 8 MiB at worst: a chip reconnects with the very same one
+
+
+Meaning = tuple[ClientEvent, Target | None]
+"""The first event of a whole head, and the target that may follow it."""
+
+_KNOWN_HEADS: Final[dict[bytes, Meaning]] = {}
 
 
 class HttpClient:
@@ -32,6 +37,11 @@ class HttpClient:
         self._parsed = False
 
     def receive(self, chunk: bytes) -> None:
+        known = _KNOWN_HEADS.get(chunk) if not self._buffer and not self._parsed else None
+        if known is not None:
+            self._next, self._target = known
+            self._parsed = True
+            return
         self._buffer += chunk
         if not self._parsed:
             self._parse()
@@ -76,9 +86,17 @@ class HttpClient:
         return end
 
 
-@lru_cache(MAX_CACHED)
-def _read(head: bytes) -> tuple[ClientEvent, Target | None]:
-    """The first event of a whole head, and the target that may follow it."""
+def _read(head: bytes) -> Meaning:
+    known = _KNOWN_HEADS.get(head)
+    if known is None:
+        known = _parse_head(head)
+        if len(_KNOWN_HEADS) >= MAX_CACHED:
+            _KNOWN_HEADS.clear()
+        _KNOWN_HEADS[head] = known
+    return known
+
+
+def _parse_head(head: bytes) -> Meaning:
     start, fields = split_head(head)
     line = _REQUEST_LINE.fullmatch(start)
     if line is None:

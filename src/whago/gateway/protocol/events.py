@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from whago.providers.handshake.events import Established, Refuse, Say, UpstreamEvent
 
-@dataclass(slots=True)
-class Say:
-    """Send ``payload`` to the peer; the handshake goes on."""
-
-    payload: bytes
+__all__ = ["ClientEvent", "Credential", "Established", "Refuse", "Say", "Target", "UpstreamEvent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +25,4 @@ class Target:
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
-    """The handshake is over. ``reason``: a key of ``REFUSALS``; ``status``: the upstream's own status or reply code."""
-
-    reason: str
-    status: int = 0
-
-
-@dataclass(slots=True)
-class Established:
-    """The upstream has opened the tunnel; ``rest`` came behind its answer and is the tunnel's first payload."""
-
-    rest: bytes
-
-
 ClientEvent = Say | Credential | Target | Refuse
-UpstreamEvent = Say | Established | Refuse

@@ -68,6 +68,12 @@ REFUSALS: Final[dict[str, Refusal]] = {
     "no_healthy_proxy": Refusal(
         503, "Service Unavailable", SOCKS_GENERAL_FAILURE, "No healthy proxy is assigned to this chip right now."
     ),
+    "exit_ip_changed": Refusal(
+        503,
+        "Service Unavailable",
+        SOCKS_NOT_ALLOWED,
+        "The exit IP of this chip changed, so it is paused until its owner accepts the new one or changes the proxy.",
+    ),
     "too_many_tunnels": Refusal(
         503, "Service Unavailable", SOCKS_GENERAL_FAILURE, "Too many connections are open at the same time."
     ),

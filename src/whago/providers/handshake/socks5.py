@@ -9,7 +9,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Final
 
-from whago.gateway.protocol.events import Established, Refuse, Say, UpstreamEvent
+from whago.providers.handshake.events import Established, Refuse, Say, UpstreamEvent
 
 VERSION: Final = 0x05
 AUTH_VERSION: Final = 0x01
@@ -78,11 +78,14 @@ class Socks5Upstream:
         return Say(self._request)
 
     def _reply(self) -> UpstreamEvent | None:
-        if self._differs(0, VERSION) or self._differs(2, 0):
+        """Byte by byte in their order, so that an answer means the same however it was cut on its way."""
+        if self._differs(0, VERSION):
             return Refuse("upstream_protocol")
         if len(self._buffer) >= 2 and self._buffer[1]:
             code = self._buffer[1]
             return Refuse("upstream_refused" if code <= _LAST_REPLY else "upstream_protocol", code)
+        if self._differs(2, 0):
+            return Refuse("upstream_protocol")
         if len(self._buffer) < 5:
             return None
         kind = self._buffer[3]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from whago.gateway.protocol.events import UpstreamEvent
-from whago.gateway.protocol.upstream_http import HttpUpstream
-from whago.gateway.protocol.upstream_socks5 import Socks5Upstream
+from whago.providers.handshake.events import UpstreamEvent
+from whago.providers.handshake.http import HttpUpstream
+from whago.providers.handshake.socks5 import Socks5Upstream
 
 
 class UpstreamHandshake(Protocol):

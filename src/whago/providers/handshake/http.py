@@ -6,9 +6,9 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from whago.gateway.protocol.basic_auth import encode_basic
-from whago.gateway.protocol.events import Established, Refuse, UpstreamEvent
-from whago.gateway.protocol.http_head import HeadTooLarge, MalformedHead, find_end, split_head
+from whago.providers.handshake.basic_auth import encode_basic
+from whago.providers.handshake.events import Established, Refuse, UpstreamEvent
+from whago.providers.handshake.http_head import HeadTooLarge, MalformedHead, find_end, split_head
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?")
 _AUTH_FAILED: Final = 407
@@ -39,21 +39,23 @@ class HttpUpstream:
 
     def _parse(self) -> UpstreamEvent | None:
         while (end := find_end(self._buffer, self._searched)) > 0:
-            status = _status(bytes(self._buffer[:end]))
+            head = bytes(self._buffer[:end])
+            status = _status(head)
             del self._buffer[:end]
             self._searched = 0
             if status >= 200:
-                return self._final(status)
+                return self._final(status, head)
             self._interim += 1
             if self._interim > MAX_INTERIM:
                 raise MalformedHead
         self._searched = len(self._buffer)
         return None
 
-    def _final(self, status: int) -> UpstreamEvent:
+    def _final(self, status: int, head: bytes) -> UpstreamEvent:
         if status < 300:
             return Established(bytes(self._buffer))
-        return Refuse("upstream_auth_failed" if status == _AUTH_FAILED else "upstream_refused", status)
+        reason = "upstream_auth_failed" if status == _AUTH_FAILED else "upstream_refused"
+        return Refuse(reason, status, head + bytes(self._buffer))
 
 
 @lru_cache(MAX_CACHED)
