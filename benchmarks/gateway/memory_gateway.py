@@ -55,6 +55,9 @@ class MemoryControl:
         await asyncio.Event().wait()
         yield Change("resync")
 
+    async def followed(self, token: UUID) -> None:
+        """Nobody waits here."""
+
     def _keep(self, usages: Sequence[TunnelUsage]) -> None:
         """The last report only: this plane's memory must not be taken for the gateway's."""
         self.reported = {usage.tunnel_id: usage for usage in usages}

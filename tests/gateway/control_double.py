@@ -44,6 +44,7 @@ class Bank:
         self.granted: dict[LeaseKey, int] = {}
         self.settled: list[UUID] = []
         self.controls: dict[UUID, Control] = {}
+        self.followed: list[UUID] = []
         self.dials: Counter[tuple[UUID, str]] = Counter()
         self.broken_invariants: list[str] = []
         self.max_lease = 1 << 26
@@ -199,6 +200,9 @@ class Control:
         self._loop = asyncio.get_running_loop()
         while True:
             yield await self._changes.get()
+
+    async def followed(self, token: UUID) -> None:
+        self.bank.followed.append(token)
 
     def hear(self, change: Change) -> None:
         if self._loop is not None and not self._loop.is_closed():

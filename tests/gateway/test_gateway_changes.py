@@ -13,9 +13,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.gateway.conftest import Rig
+from tests.gateway.conftest import Rig, RunningGateway
 from tests.gateway.wire import eventually, http_connect, open_http, read_exactly, read_head, read_to_end
 from whago.gateway.control import Change, ChipPass, Refused
+from whago.gateway.tunnel import Tunnel
 
 
 def says(client: socket.socket, word: bytes) -> bool:
@@ -83,13 +84,19 @@ def test_an_unchanged_chip_keeps_its_tunnels(plain_rig: Rig) -> None:
         assert says(client, b"still here")
 
 
+def the_tunnel(gateway: RunningGateway) -> Tunnel:
+    (only,) = gateway.call(lambda: list(gateway.gateway._registry.everyone()))
+    assert isinstance(only, Tunnel)
+    return only
+
+
 def test_a_new_price_counts_on_in_a_new_row(rig: Rig) -> None:
     upstream, gateway = rig.upstream(), rig.gateway()
     chip, user = rig.chip(upstream)
     with open_http(gateway.port, chip, "token", rig.target()) as client:
         for price in (1, 2, 1, 3):
             rig.bank.change_pass(UUID(chip), lambda old, price=price: replace(old, price_id=price))
-            running = next(iter(gateway.gateway._registry.everyone()))
+            running = the_tunnel(gateway)
             assert eventually(lambda price=price, running=running: running.chip_pass.price_id == price)
             payload = os.urandom(1000 * price)
             client.sendall(payload)
@@ -99,6 +106,26 @@ def test_a_new_price_counts_on_in_a_new_row(rig: Rig) -> None:
     assert eventually(lambda: rig.bank.used(user) == upstream.total)
     rows = sorted((row.price_id, row.bytes_up) for row in rig.bank.rows.values())
     assert rows == [(1, 1000), (1, 1000), (2, 2000), (3, 3000)]
+
+
+def test_who_waits_for_a_change_hears_when_running_tunnels_follow_it(rig: Rig) -> None:
+    upstream, gateway = rig.upstream(), rig.gateway()
+    chip, _user = rig.chip(upstream)
+    with open_http(gateway.port, chip, "token", rig.target()):
+        running = the_tunnel(gateway)
+        rig.bank.passes[UUID(chip)] = replace(rig.bank.passes[UUID(chip)], price_id=9)
+        gateway.control.slow_s = 0.2
+        token = uuid4()
+        rig.bank.tell(Change("provider", running.chip_pass.provider_id, token))
+        assert eventually(lambda: rig.bank.followed == [token])
+        assert running.chip_pass.price_id == 9
+
+
+def test_a_change_without_running_tunnels_is_answered_at_once(rig: Rig) -> None:
+    gateway, token = rig.gateway(), uuid4()
+    assert gateway.port
+    rig.bank.tell(Change("provider", uuid4(), token))
+    assert eventually(lambda: rig.bank.followed == [token])
 
 
 class Clock:

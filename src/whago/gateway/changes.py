@@ -39,7 +39,7 @@ class ChangeFollower:
         self._book = book
         self._spawn = spawn
         self._report_soon = report_soon
-        self._asking: set[UUID] = set()
+        self._asking: dict[UUID, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         while True:
@@ -62,8 +62,9 @@ class ChangeFollower:
             self._book.doubt()
         for chip_id in concerned:
             if chip_id not in self._asking:
-                self._asking.add(chip_id)
-                self._spawn(self._reauthorise(chip_id))
+                self._asking[chip_id] = self._spawn(self._reauthorise(chip_id))
+        if change.answer_to is not None:
+            self._spawn(self._tell_followed(change.answer_to, [self._asking[chip_id] for chip_id in concerned]))
 
     async def _reauthorise(self, chip_id: UUID) -> None:
         """Ask about a chip that has tunnels; the answer reaches them through the registry."""
@@ -73,7 +74,16 @@ class ChangeFollower:
                     return
                 await asyncio.sleep(REAUTHORISE_S)
         finally:
-            self._asking.discard(chip_id)
+            del self._asking[chip_id]
+
+    async def _tell_followed(self, token: UUID, asking: list[asyncio.Task[None]]) -> None:
+        """Once no tunnel goes on under what was true before."""
+        if asking:
+            await asyncio.wait(asking)
+        try:
+            await self._control.followed(token)
+        except ControlUnavailable:
+            log.warning("changes.unanswered")
 
     async def _asked(self, chip_id: UUID) -> bool:
         try:

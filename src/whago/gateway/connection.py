@@ -319,14 +319,13 @@ class Connection:
             segment=segment,
             account=self._account,
             tunnel_id=dial.tunnel_id,
-            to_client=to_client[self._send(to_client) :],
             to_upstream=self._handshake.rest(),
         )
         self._dial = None
         tunnel = Tunnel(desk.plane, desk.registry, opening)
         self._give_place_to(tunnel)
         tunnel.reprice(self.chip_pass)
-        tunnel.start()
+        tunnel.start(to_client[self._send(to_client) :])
 
     def _give_place_to(self, tunnel: Tunnel) -> None:
         """In every book the tunnel stands where this connection stood."""

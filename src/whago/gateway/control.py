@@ -111,7 +111,7 @@ class TunnelUsage:
 class ProxyDials:
     """What came of the attempts to open tunnels under one assignment.
 
-    ``outcome``: "established" or a key of ``REFUSALS``. ``status``: the upstream's own status or reply code, 0 for none.
+    ``outcome``: "established" or a key of ``REFUSALS``. ``status``: the upstream's own status or reply code, or 0.
     ``took_ms``: of the established ones together. A hint for health scores, not an account: a count is sent once, and
     lost or doubled when its report is.
     """
@@ -145,10 +145,12 @@ class Change:
     whose assignment or upstream changed, end. A provider's new price starts new usage rows without ending tunnels.
     quota: report, give the user's unused lease back and ask again (``id`` None means every user).
     resync: the subscription was interrupted; treat everything cached as stale.
+    ``answer_to``: somebody waits to hear, under this token, that the change is followed by every running tunnel.
     """
 
     kind: Literal["chip", "user", "proxy", "provider", "quota", "resync"]
     id: UUID | None = None
+    answer_to: UUID | None = None
 
 
 class Control(Protocol):
@@ -172,6 +174,10 @@ class Control(Protocol):
 
     def changes(self) -> AsyncIterator[Change]:
         """Never ends by itself; reconnects and then yields ``resync``."""
+        ...
+
+    async def followed(self, token: UUID) -> None:
+        """Tell whoever waits under ``token`` that this boot follows the change."""
         ...
 
 

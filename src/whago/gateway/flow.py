@@ -38,18 +38,24 @@ class Flow:
     cell: int  # of the counters
     other: Flow
 
-    def __init__(self, tunnel: Tunnel, source: socket.SocketType, target: socket.SocketType, pending: bytes) -> None:
+    def __init__(self, tunnel: Tunnel, source: socket.SocketType, target: socket.SocketType) -> None:
         self.tunnel = tunnel
         self.source = source
         self.target = target
-        self.pending = pending
+        self.pending = b""
         self.pipe: Pipe | None = None
         self.bulk = False
         self.small_reads = 0
-        self.reading = not pending
-        self.blocked = bool(pending)
+        self.reading = True
+        self.blocked = False
         self.ended = False
         self.done = False
+
+    def begin_with(self, pending: bytes) -> None:
+        """Send this before anything is read."""
+        self.pending = pending
+        self.reading = False
+        self.blocked = True
 
     def ready(self, events: int) -> None:
         """The source socket has news: room for the other direction, or input for this one."""

@@ -16,7 +16,7 @@ import psycopg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from whago.domain.actions.gateways import register_boot
+from whago.domain.actions.gateways import answer_signal, register_boot
 from whago.domain.actions.lease_quota import Leased, lease_quota
 from whago.domain.actions.record_usage import record_usage
 from whago.domain.models.dialled import SessionDials
@@ -141,6 +141,9 @@ class PostgresControl:
                 log.warning("control.listen_lost", error=type(error).__name__)
                 await asyncio.sleep(LISTEN_RETRY_S)
 
+    async def followed(self, token: UUID) -> None:
+        await self._call(self._gate, lambda: answer_signal(self.boot_id, token), ANSWER_S)
+
     def close(self) -> None:
         """Ends the threads; call it after the last answer."""
         self._gate.shutdown(wait=False, cancel_futures=True)
@@ -202,12 +205,16 @@ def _answer(leased: Leased) -> LeaseAnswer:
             return Grant(None, unmetered.admits, GATEWAY_VALID_S)
 
 
+def _uuid(text: str | None) -> UUID | None:
+    return UUID(text) if text else None
+
+
 def _change(payload: str) -> Change | None:
     try:
         told = json.loads(payload)
         if told["kind"] not in KINDS:
             return None
-        return Change(told["kind"], UUID(told["id"]) if told["id"] else None)
+        return Change(told["kind"], _uuid(told["id"]), _uuid(told.get("answer_to")))
     except (ValueError, KeyError, TypeError):
         log.warning("control.strange_notice")
         return None

@@ -31,10 +31,7 @@ class Owner(Protocol):
 
 @dataclass(slots=True)
 class Opening:
-    """What the handshake hands over.
-
-    ``to_client`` and ``to_upstream`` are to be sent first; ``to_client`` is counted already, ``to_upstream`` is not.
-    """
+    """What the handshake hands over. ``to_upstream`` is to be sent first, and is not counted yet."""
 
     chip_pass: ChipPass
     host: str
@@ -44,7 +41,6 @@ class Opening:
     segment: Segment
     account: Account
     tunnel_id: int
-    to_client: bytes
     to_upstream: bytes
 
 
@@ -70,18 +66,22 @@ class Tunnel:
         self._closing = ""
         self._past: set[object] | None = None  # keys of earlier segments, once there are any
         self._totals = NOTHING  # what those counted
-        self.up = UpFlow(self, opening.client, opening.upstream, opening.to_upstream)
-        self.down = DownFlow(self, opening.upstream, opening.client, opening.to_client)
+        self.up = UpFlow(self, opening.client, opening.upstream)
+        self.down = DownFlow(self, opening.upstream, opening.client)
         self.up.other, self.down.other = self.down, self.up
+        if opening.to_upstream:
+            self.up.begin_with(opening.to_upstream)
 
-    def start(self) -> None:
+    def start(self, to_client: bytes) -> None:
+        """``to_client``: what the client's socket has not taken of the answer and of what came behind; counted already."""
         plane = self.plane
         plane.tally.open_tunnels += 1
         plane.tally.tunnels_started += 1
         plane.engine.hand_over(self._client.fileno(), self.up)
         plane.engine.hand_over(self._upstream.fileno(), self.down)
         plane.engine.wheel.set(self, plane.engine.now + plane.limits.first_look_s)
-        if self.down.blocked:
+        if to_client:
+            self.down.begin_with(to_client)
             self.down.flush()
         if not self._closing and self.up.blocked:
             self.up.flush()

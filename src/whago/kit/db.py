@@ -128,9 +128,13 @@ def reading() -> Iterator[Session]:
         yield db
 
 
-def signal(db: Session, kind: str, ident: UUID | None = None) -> None:
-    """Tells every gateway, when this transaction commits, that what it cached about ``ident`` is no longer true."""
-    payload = json.dumps({"kind": kind, "id": str(ident) if ident else None})
+def signal(db: Session, kind: str, ident: UUID | None = None, *, answer_to: UUID | None = None) -> None:
+    """Tells every gateway, when this transaction commits, that what it cached about ``ident`` is no longer true.
+
+    ``answer_to``: the token of an ``Answers`` that waits for the gateways.
+    """
+    told = {"kind": kind, "id": str(ident) if ident else None, "answer_to": str(answer_to) if answer_to else None}
+    payload = json.dumps(told)
     db.execute(text("SELECT pg_notify(:channel, :payload)"), {"channel": CHANNEL, "payload": payload})
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import select
 
 from whago.domain.models import GatewayBoot
+from whago.kit.answers import tell_followed
 from whago.kit.db import transaction
 
 SILENT_AFTER = timedelta(seconds=15)  # a gateway reports every second; fifteen misses are not a hiccup
@@ -19,6 +20,12 @@ def register_boot(boot_id: UUID, *, host: str, pid: int, port: int, now: datetim
         db.merge(
             GatewayBoot(id=boot_id, host=host, pid=pid, port=port, started_at=now, last_seen_at=now, is_demo=is_demo)
         )
+
+
+def answer_signal(boot_id: UUID, token: UUID) -> None:
+    """This boot follows the change that was signalled under ``token``."""
+    with transaction() as db:
+        tell_followed(db, boot_id, token)
 
 
 def silent_boots(*, now: datetime) -> list[UUID]:

@@ -17,6 +17,7 @@ from whago.domain.models.assigning import ASSIGNING, chips_on
 from whago.domain.models.auditing import audit
 from whago.domain.models.moving import move_or_wait
 from whago.domain.rules.dialect import UnknownPlaceholder, check_template
+from whago.domain.rules.selection import USUAL_WEIGHT
 from whago.domain.rules.upstream_urls import proxy_url
 from whago.errors import InvalidInput, WhagoError
 from whago.kit.crypto import Vault
@@ -28,7 +29,8 @@ from whago.kit.ids import new_id
 class ProviderFields:
     """A whole provider, with what its preset knows already filled in. ``credentials`` None keeps the stored ones.
 
-    ``cost_per_gb`` is money of ``currency`` per ``bytes_per_gb`` bytes. Lower ``priority`` is asked first.
+    ``cost_per_gb`` is money of ``currency`` per ``bytes_per_gb`` bytes. Lower ``priority`` is asked first; those of the
+    same share chips by ``weight``. ``is_draining``: no new chips, and those on it move away little by little.
     """
 
     name: str
@@ -50,6 +52,11 @@ class ProviderFields:
     ip_check_url: str | None
     credentials: dict[str, str] | None = field(default=None, repr=False)
     is_demo: bool = False
+    country_form: str = "lower"
+    exit_ip_policy: str = "alert"
+    exit_ip_every_min: int = 60
+    weight: int = USUAL_WEIGHT
+    is_draining: bool = False
 
 
 PRICE_FIELDS = ("cost_per_gb", "bytes_per_gb", "currency")
@@ -69,9 +76,16 @@ def create_provider(actor_id: UUID | None, wanted: ProviderFields, *, vault: Vau
 
 
 def update_provider(
-    actor_id: UUID | None, provider_id: UUID, wanted: ProviderFields, *, vault: Vault, now: datetime
+    actor_id: UUID | None,
+    provider_id: UUID,
+    wanted: ProviderFields,
+    *,
+    vault: Vault,
+    now: datetime,
+    answer_to: UUID | None = None,
 ) -> None:
-    """Replaces everything but omitted credentials. A new price counts from this moment on.
+    """Replaces everything but omitted credentials. A new price counts from this moment on: at each gateway from when it
+    follows, which it tells under the token ``answer_to``.
 
     Proxies that were at the provider's own address follow it to a new one.
     Raises WhagoError: not_found, name_taken, unknown_placeholder; InvalidInput.
@@ -88,12 +102,13 @@ def update_provider(
             known = vault.open(provider.credentials)
             provider.credentials = vault.seal(known | wanted.credentials)
             changed.append("credentials")
+            provider.trouble = provider.trouble_since = None  # the next attempt tells whether it was that
         provider.updated_at = now
         _flush_named(db, provider)
         if any(name in changed for name in PRICE_FIELDS):
             _new_price(db, provider, now)
         audit(db, actor_id, "provider.update", "provider", provider_id, now, changed=changed)
-        signal(db, "provider", provider_id)
+        signal(db, "provider", provider_id, answer_to=answer_to)
 
 
 def delete_provider(actor_id: UUID | None, provider_id: UUID, *, force: bool, now: datetime) -> int:
@@ -164,6 +179,7 @@ def _let_proxies_follow(db: Session, provider: Provider, wanted: ProviderFields,
     for proxy in db.scalars(_living_proxies(provider.id).where(Proxy.proxy_url == before)):
         if not proxy.credentials:
             proxy.proxy_url, proxy.updated_at = after, now
+            proxy.start_afresh()
 
 
 def _address(provider: Provider | ProviderFields) -> str | None:

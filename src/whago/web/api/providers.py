@@ -11,12 +11,16 @@ from uuid import UUID
 from fastapi import APIRouter
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from whago.domain.actions.house import record_house_traffic
 from whago.domain.actions.providers import ProviderFields, create_provider, delete_provider, update_provider
+from whago.domain.queries.gateways import living_boots
 from whago.domain.queries.paging import Page
 from whago.domain.queries.probing import trial_of_provider
 from whago.domain.queries.proxies import ProviderView, get_provider, list_providers
 from whago.domain.rules.dialect import DEFAULT_LIFETIME_MIN
+from whago.domain.rules.selection import USUAL_WEIGHT
 from whago.errors import InvalidInput
+from whago.kit.answers import Answers
 from whago.providers.presets import PRESETS, Preset
 from whago.providers.probe import ProbeResult
 from whago.web.api.fields import (
@@ -33,7 +37,7 @@ from whago.web.api.fields import (
     blank_is_none,
     printable,
 )
-from whago.web.deps import Admin, Now, Parted, Translate
+from whago.web.deps import Admin, Now, Parted, Translate, Zone
 from whago.web.errors import problems
 from whago.web.i18n import Translator
 from whago.web.upstreams import checked_host, try_out
@@ -48,9 +52,11 @@ API_KEY_MAX_CHARS: Final = 500
 URL_MAX_CHARS: Final = 500
 LIFETIME_MAX_MIN: Final = 43_200  # thirty days: longer than any vendor keeps an IP
 PRIORITY_MAX: Final = 10_000
+WEIGHT_MAX: Final = 10_000
 GB_SIZES: Final = (10**9, 2**30)
 BRL: Final = "BRL"
 DEFAULT_PRIORITY: Final = 100
+FOLLOWED_S: Final = 1.0  # a living gateway follows a change within this; one that just died is not waited for longer
 CLEARABLE: Final = frozenset({"country", "region", "ip_check_url", "host", "port"})  # null empties these
 OF_THE_VENDOR: Final = frozenset(
     {
@@ -62,6 +68,7 @@ OF_THE_VENDOR: Final = frozenset(
         "bytes_per_gb",
         "lifetime_min",
         "ip_check_url",
+        "country_form",
     }
 )
 
@@ -109,6 +116,8 @@ ApiKeySecret = Annotated[
     Annotated[str, StringConstraints(max_length=API_KEY_MAX_CHARS), AfterValidator(printable)] | None, Blank
 ]
 Country = Annotated[Annotated[str, _text(10), AfterValidator(_country)] | None, Blank]
+PresetKey = Annotated[Annotated[str, _text(40)] | None, Blank]
+UpperOrLower = Annotated[Literal["lower", "upper"] | None, Blank]
 Price = Annotated[Decimal, Field(ge=0, max_digits=14, decimal_places=6)]
 CheckUrl = Annotated[Annotated[str, _text(URL_MAX_CHARS), AfterValidator(_http_url)] | None, Blank]
 
@@ -126,7 +135,7 @@ class ProviderBody(CredentialsBody):
 
     name: Name | None = None
     provider_type: Literal["residential", "datacenter", "mobile"] | None = None
-    preset: Annotated[Annotated[str, _text(40)] | None, Blank] = None
+    preset: PresetKey = None
     host: Host = None
     port: Port = None
     protocol: Annotated[Literal["http", "socks5"] | None, Blank] = None
@@ -136,11 +145,16 @@ class ProviderBody(CredentialsBody):
     region: OptionalRegion = None
     lifetime_min: Annotated[int, Field(ge=1, le=LIFETIME_MAX_MIN)] | None = None
     ip_check_url: CheckUrl = None
+    country_form: UpperOrLower = None
+    exit_ip_policy: Annotated[Literal["tolerate", "alert", "pause"] | None, Blank] = None
+    exit_ip_every_min: Annotated[Annotated[int, Field(ge=5, le=1440)] | None, Blank] = None
     cost_per_gb: Price | None = None
     currency: Annotated[str, _text(3)] | None = None
     bytes_per_gb: int | None = None
     priority: Annotated[int, Field(ge=0, le=PRIORITY_MAX)] | None = None
+    weight: Annotated[Annotated[int, Field(ge=1, le=WEIGHT_MAX)] | None, Blank] = None
     is_active: bool | None = None
+    is_draining: bool | None = None
     credentials: CredentialsBody | None = None
 
 
@@ -152,7 +166,11 @@ class NewProviderBody(ProviderBody):
 
 
 class ProviderAnswer(Answer):
-    """``health_score`` is the average of its active proxies. Of credentials it tells only whether there are any."""
+    """``health_score`` is the average of its active proxies. Of credentials it tells only whether there are any.
+
+    ``is_draining``: no new chips, and those on it move to others little by little. ``trouble``: what is wrong with the
+    account, a diagnosis; null while all is well. ``proxies_out``: ejected ones.
+    """
 
     id: UUID
     name: str
@@ -168,13 +186,21 @@ class ProviderAnswer(Answer):
     region: str | None
     lifetime_min: int
     ip_check_url: str | None
+    country_form: str
+    exit_ip_policy: str
+    exit_ip_every_min: int
     cost_per_gb: Money
     currency: str
     bytes_per_gb: int
     priority: int
+    weight: int
     is_active: bool
+    is_draining: bool
+    trouble: str | None
+    trouble_since: Moment | None
     is_demo: bool
     proxies: int
+    proxies_out: int
     chips: int
     health_score: int | None
     total_bytes_used: int
@@ -190,30 +216,15 @@ class DeletedAnswer(Answer):
 
 
 class ProbeAnswer(Answer):
-    """``latency_ms``: dial and handshake. ``error`` is a sentence, null on success."""
+    """``latency_ms``: dial and handshake. ``error`` is a sentence, null on success; ``diagnosis`` its code."""
 
     success: bool
     exit_ip: str | None
     country: str | None
     latency_ms: int | None
     error: str | None
-
-
-class PresetAnswer(Answer):
-    """What a vendor's preset fills in; ``needs`` are the fields to ask for."""
-
-    key: str
-    label: str
-    host: str | None
-    port: int | None
-    socks5_port: int | None
-    username_template: str
-    password_template: str
-    needs: list[str]
-    lifetime_min: int | None
-    bytes_per_gb: int
-    ip_check_url: str | None
-    notes: str
+    diagnosis: str | None = None
+    asn: str | None = None
 
 
 @router.get("", response_model=ListAnswer[ProviderAnswer], responses=problems(*ADMIN))
@@ -230,12 +241,6 @@ def post_provider(body: NewProviderBody, admin: Admin, parts: Parted, now: Now) 
     return get_provider(parts.vault, made)
 
 
-@router.get("/presets", response_model=ListAnswer[PresetAnswer], responses=problems(*ADMIN))
-def get_presets(_admin: Admin) -> ListAnswer[PresetAnswer]:
-    """The vendors that are known."""
-    return ListAnswer(items=[PresetAnswer.model_validate(preset) for preset in PRESETS.values()], next_cursor=None)
-
-
 @router.get("/{provider_id}", response_model=ProviderAnswer, responses=problems(*ADMIN, "not_found"))
 def get_one_provider(provider_id: UUID, _admin: Admin, parts: Parted) -> ProviderView:
     """One provider."""
@@ -248,10 +253,14 @@ def get_one_provider(provider_id: UUID, _admin: Admin, parts: Parted) -> Provide
     responses=problems(*CHANGED, *CHECKED, "name_taken", "not_found"),
 )
 def put_provider(provider_id: UUID, body: ProviderBody, admin: Admin, parts: Parted, now: Now) -> ProviderView:
-    """Changes what is given. A new price counts from now on; credentials that are left out stay."""
+    """Changes what is given. Once this is answered, every living gateway bills at a new price; bytes before it keep
+    theirs. Credentials that are left out stay.
+    """
     current = get_provider(parts.vault, provider_id)
     wanted = fields_of(body, current, allow_private=parts.config.allow_private_upstreams)
-    update_provider(admin.id, provider_id, wanted, vault=parts.vault, now=now)
+    with Answers() as answers:
+        update_provider(admin.id, provider_id, wanted, vault=parts.vault, now=now, answer_to=answers.token)
+        answers.wait(living_boots(now=now), FOLLOWED_S)
     return get_provider(parts.vault, provider_id)
 
 
@@ -264,10 +273,14 @@ def remove_provider(provider_id: UUID, admin: Admin, now: Now, force: bool = Fal
 
 
 @router.post("/{provider_id}/test", response_model=ProbeAnswer, responses=problems(*ADMIN, "csrf", "not_found"))
-def try_provider(provider_id: UUID, _admin: Admin, parts: Parted, translate: Translate) -> ProbeAnswer:
-    """One real attempt through the provider; it costs about a kilobyte of its traffic."""
+def try_provider(
+    provider_id: UUID, _admin: Admin, parts: Parted, now: Now, tz: Zone, translate: Translate
+) -> ProbeAnswer:
+    """One real attempt through the provider; it costs about a kilobyte of its traffic, on the house's account."""
     trial = trial_of_provider(provider_id, parts.vault)
-    return probe_answer(try_out(trial, allow_private=parts.config.allow_private_upstreams), translate)
+    result = try_out(trial, allow_private=parts.config.allow_private_upstreams)
+    record_house_traffic(provider_id, "test", result.bytes_moved, now=now, tz=tz)
+    return probe_answer(result, translate)
 
 
 def probe_answer(result: ProbeResult, translate: Translator) -> ProbeAnswer:
@@ -277,6 +290,8 @@ def probe_answer(result: ProbeResult, translate: Translator) -> ProbeAnswer:
         country=result.country,
         latency_ms=result.latency_ms,
         error=translate(result.error) if result.error else None,
+        diagnosis=result.diagnosis.value if result.diagnosis is not None else None,
+        asn=result.asn,
     )
 
 
@@ -328,6 +343,11 @@ def _of_preset(preset: Preset, protocol: str) -> dict[str, Any]:
         "is_active": True,
         "lifetime_min": min(preset.lifetime_min or DEFAULT_LIFETIME_MIN, DEFAULT_LIFETIME_MIN),
         "ip_check_url": preset.ip_check_url,
+        "country_form": "upper" if preset.country_form == "upper" else "lower",
+        "exit_ip_policy": "alert",
+        "exit_ip_every_min": 60,
+        "weight": USUAL_WEIGHT,
+        "is_draining": False,
     }
 
 
