@@ -121,11 +121,13 @@ def test_who_waits_for_a_change_hears_when_running_tunnels_follow_it(rig: Rig) -
         assert running.chip_pass.price_id == 9
 
 
-def test_a_change_without_running_tunnels_is_answered_at_once(rig: Rig) -> None:
-    gateway, token = rig.gateway(), uuid4()
-    assert gateway.port
-    rig.bank.tell(Change("provider", uuid4(), token))
-    assert eventually(lambda: rig.bank.followed == [token])
+def test_a_change_that_concerns_no_tunnel_is_answered_as_well(rig: Rig) -> None:
+    upstream, gateway = rig.upstream(), rig.gateway()
+    chip, _user = rig.chip(upstream)
+    with open_http(gateway.port, chip, "token", rig.target()):
+        token = uuid4()
+        rig.bank.tell(Change("provider", uuid4(), token))
+        assert eventually(lambda: rig.bank.followed == [token])
 
 
 class Clock:

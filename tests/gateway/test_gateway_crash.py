@@ -30,11 +30,14 @@ TUNNELS = 4
 
 @contextmanager
 def gateway_process(
-    folder: Path, upstream: UpstreamProxy, splice: bool, *ports: int
+    folder: Path, upstream: UpstreamProxy, splice: bool, *ports: int, wrapper: tuple[str, ...] = ()
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
     command = [sys.executable, "-m", "tests.gateway.gateway_process", str(folder), str(upstream.port), str(TUNNELS)]
     process = subprocess.Popen(
-        [*command, str(splice), *map(str, ports)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [*wrapper, *command, str(splice), *map(str, ports)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     try:
         assert process.stdout is not None

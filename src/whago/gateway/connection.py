@@ -32,7 +32,7 @@ from whago.gateway.protocol.client import ClientHandshake, client_handshake
 from whago.gateway.protocol.events import Credential, Refuse, Say, Target
 from whago.gateway.registry import CHIP_REFUSED, CREDENTIAL_ROTATED, ChipRegistry
 from whago.gateway.resolver import Address, Resolver, UnknownHost
-from whago.gateway.tunnel import Opening, Tunnel
+from whago.gateway.tunnel import Tunnel
 
 log = structlog.get_logger()
 
@@ -258,10 +258,8 @@ class Connection:
         if desk.draining:
             return "draining"
         full = desk.plane.tally.open_tunnels >= desk.max_tunnels
-        return "too_many_tunnels" if full or self._chip_is_full(chip_pass) else ""
-
-    def _chip_is_full(self, chip_pass: ChipPass) -> bool:
-        return self._desk.registry.count(chip_pass.chip_id) >= self._desk.plane.limits.tunnels_per_chip
+        crowded = desk.registry.count(chip_pass.chip_id) >= desk.plane.limits.tunnels_per_chip
+        return "too_many_tunnels" if full or crowded else ""
 
     def _prepare(self) -> None:
         """A lease and the upstream's addresses: known already, or asked for."""
@@ -306,26 +304,26 @@ class Connection:
 
     def _open(self, rest: bytes) -> None:
         """The upstream agreed: the tunnel takes over."""
-        desk, dial = self._desk, self._dial
+        desk, dial, chip_pass = self._desk, self._dial, self.chip_pass
         assert dial is not None
         upstream, segment = dial.hand_over()
-        to_client = self._handshake.accept() + rest
-        opening = Opening(
-            chip_pass=self.chip_pass,
-            host=self._target.host,
-            port=self._target.port,
-            client=self._sock,
-            upstream=upstream,
-            segment=segment,
-            account=self._account,
-            tunnel_id=dial.tunnel_id,
-            to_upstream=self._handshake.rest(),
-        )
         self._dial = None
-        tunnel = Tunnel(desk.plane, desk.registry, opening)
+        tunnel = Tunnel(
+            desk.plane,
+            desk.registry,
+            chip_pass,
+            self._account,
+            segment,
+            dial.tunnel_id,
+            self._target,
+            self._sock,
+            upstream,
+        )
         self._give_place_to(tunnel)
-        tunnel.reprice(self.chip_pass)
-        tunnel.start(to_client[self._send(to_client) :])
+        if chip_pass is not dial.chip_pass:
+            tunnel.reprice(chip_pass)
+        to_client = self._handshake.accept() + rest
+        tunnel.start(to_client[self._send(to_client) :], self._handshake.rest())
 
     def _give_place_to(self, tunnel: Tunnel) -> None:
         """In every book the tunnel stands where this connection stood."""

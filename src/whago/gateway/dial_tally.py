@@ -27,7 +27,7 @@ class DialTally:
     __slots__ = ("_sessions",)
 
     def __init__(self) -> None:
-        self._sessions: dict[UUID, _Session] = {}
+        self._sessions: dict[int, _Session] = {}  # by the assignment id's integer: a UUID is dear to hash
 
     def __bool__(self) -> bool:
         return bool(self._sessions)
@@ -45,12 +45,13 @@ class DialTally:
     def take(self) -> list[ProxyDials]:
         """All of it; the tally is empty afterwards."""
         taken, self._sessions = self._sessions, {}
-        return [dials for assignment_id, session in taken.items() for dials in _told(assignment_id, session)]
+        return [dials for key, session in taken.items() for dials in _told(UUID(int=key), session)]
 
     def _of(self, chip_pass: ChipPass) -> _Session:
-        session = self._sessions.get(chip_pass.assignment_id)
+        key = chip_pass.assignment_id.int
+        session = self._sessions.get(key)
         if session is None:
-            session = self._sessions[chip_pass.assignment_id] = _Session(chip_pass.proxy_id)
+            session = self._sessions[key] = _Session(chip_pass.proxy_id)
         return session
 
 

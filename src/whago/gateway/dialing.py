@@ -53,8 +53,8 @@ class Dial:
     """Tries the addresses one after the other, then makes the exchange. ``segment`` is there once a byte was sent."""
 
     __slots__ = (
-        "_account", "_addresses", "_attempt_s", "_chip_pass", "_connected", "_handshake", "_outbox", "_owner", "_plane",
-        "_reason", "began", "bucket", "segment", "sock", "tunnel_id",
+        "_account", "_addresses", "_attempt_s", "_connected", "_handshake", "_outbox", "_owner", "_plane",
+        "_reason", "began", "bucket", "chip_pass", "segment", "sock", "tunnel_id",
     )  # fmt: skip
 
     sock: socket.SocketType
@@ -69,7 +69,7 @@ class Dial:
     ) -> None:
         self._plane = plane
         self._owner = owner
-        self._chip_pass = chip_pass
+        self.chip_pass = chip_pass
         self._account = account
         self._addresses = list(reversed(addresses))
         self._handshake: UpstreamHandshake
@@ -82,13 +82,13 @@ class Dial:
         self.tunnel_id = 0
 
     def start(self, target: Target) -> None:
-        upstream = self._chip_pass.upstream
+        upstream = self.chip_pass.upstream
         try:
             self._handshake = upstream_handshake(
                 upstream.protocol, target.host, target.port, upstream.username, upstream.password
             )
         except ValueError as error:
-            log.error("upstream.bad_credential", proxy=str(self._chip_pass.proxy_id), problem=str(error))
+            log.error("upstream.bad_credential", proxy=str(self.chip_pass.proxy_id), problem=str(error))
             self._owner.dial_failed("upstream_auth_failed")
             return
         self._try_next()
@@ -151,7 +151,7 @@ class Dial:
 
     def _attempt_failed(self, failure: int) -> None:
         self._reason = "upstream_timeout" if failure in _TIMED_OUT else _UNREACHABLE
-        proxy = str(self._chip_pass.proxy_id)
+        proxy = str(self.chip_pass.proxy_id)
         log.info("upstream.unreachable", proxy=proxy, problem=os.strerror(failure))
         self._close_socket()
         self._try_next()
@@ -169,7 +169,7 @@ class Dial:
         self._plane.engine.wheel.clear(self)
         self.tunnel_id = self._plane.segments.new_tunnel_id()
         try:
-            self.segment = self._plane.segments.open(self.tunnel_id, self._chip_pass)
+            self.segment = self._plane.segments.open(self.tunnel_id, self.chip_pass)
         except CounterFileFull as error:
             log.error("counters.full", reason=str(error))
             self._owner.dial_failed("too_many_tunnels")
@@ -212,7 +212,11 @@ class Dial:
         self._handshake.receive(chunk)
         event = self._handshake.next_event() if chunk else Refuse("upstream_refused")
         rest = event.rest if isinstance(event, Established) else b""
-        self._count(len(chunk) - len(rest), len(rest))
+        assert self.segment is not None
+        if overhead := len(chunk) - len(rest):
+            self._plane.charge(self._account, self.segment, OVERHEAD, overhead)
+        if rest:
+            self._plane.charge(self._account, self.segment, DOWN, len(rest))
         match event:
             case Say(payload):
                 self._outbox = payload
@@ -221,14 +225,6 @@ class Dial:
                 self._owner.dial_done(rest)
             case Refuse(reason, status):
                 self._owner.dial_failed(reason, status)
-
-    def _count(self, overhead: int, tunnel_bytes: int) -> None:
-        segment = self.segment
-        assert segment is not None
-        if overhead:
-            self._plane.charge(self._account, segment, OVERHEAD, overhead)
-        if tunnel_bytes:
-            self._plane.charge(self._account, segment, DOWN, tunnel_bytes)
 
     def _starve(self) -> None:
         self._plane.engine.set_mask(self.sock.fileno(), 0)

@@ -71,7 +71,11 @@ class Engine:
         if fd >= len(self._handlers):
             self._grow(fd)
         self._handlers[fd] = handler
-        self.set_mask(fd, mask)
+        if mask and not self.masks[fd]:
+            self.masks[fd] = mask
+            self._epoll.register(fd, mask)
+        else:
+            self.set_mask(fd, mask)
 
     def hand_over(self, fd: int, handler: Handler) -> None:
         """Another handler for a descriptor that is watched already; the mask stays."""

@@ -17,7 +17,7 @@ from uuid import UUID
 from whago.gateway.control import Exhausted, Grant, LeaseAnswer, Wait
 
 MIN_LEASE_BYTES: Final = 1024 * 1024  # a quiet chip lives on it for days, so its tunnel asks once
-MAX_LEASE_BYTES: Final = 256 * 1024 * 1024  # at 1 GB/s a quarter of a second, half of it left at the next question
+MAX_LEASE_BYTES: Final = 1024 * 1024 * 1024  # at 4 GB/s a quarter of a second, half of it left at the next question
 LEASE_AHEAD_S: Final = 60.0  # at the present rate: tunnels go on for that long without a control plane
 LEASE_LINGER_S: Final = 3.0  # kept after a user's last tunnel: engines reconnect at once
 ANSWER_FRESH_S: Final = 5.0  # "no" is asked again after this long, even if no change was told

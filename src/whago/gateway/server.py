@@ -39,7 +39,8 @@ log = structlog.get_logger()
 SETTLE_EVERY_S: Final = 10.0  # a sibling's counters wait no longer than this after its death
 READY_REPORT_AGE_S: Final = 15.0  # three heartbeats
 WANTED_DESCRIPTORS: Final = 65536  # 10,000 tunnels need 20,000, the rest is for bursts
-SPARE_DESCRIPTORS: Final = 512  # pipes, control plane, counters, listeners
+SPARE_DESCRIPTORS: Final = 512  # pipes, control plane, counters, listeners, and clients that are only told why not
+SPARE_SHARE: Final = 4  # where descriptors are few, a quarter of them is spared
 DRAIN_POLL_S: Final = 0.1
 GC_THRESHOLDS: Final = (50_000, 20, 100)  # tunnels make no cycles, so the collector has little to find
 
@@ -70,7 +71,9 @@ class Gateway:
         self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._report_task: asyncio.Task[None] | None = None
-        self._max_tunnels = config.limits.max_tunnels or (_raise_descriptor_limit() - SPARE_DESCRIPTORS) // 2
+        room, answered = _connections_for(_raise_descriptor_limit())
+        self._max_tunnels = config.limits.max_tunnels or room
+        self._max_connections = room + answered
         self._build()
 
     def _build(self) -> None:
@@ -211,8 +214,9 @@ class Gateway:
             await asyncio.sleep(DRAIN_POLL_S)
 
     def _welcome(self, client: socket.SocketType) -> None:
-        if self.plane.tally.handshakes >= MAX_PENDING_HANDSHAKES:
-            self.plane.tally.refusals["too_many_handshakes"] += 1
+        tally = self.plane.tally
+        if tally.handshakes >= MAX_PENDING_HANDSHAKES or tally.handshakes + tally.open_tunnels >= self._max_connections:
+            tally.refusals["too_many_handshakes"] += 1
             client.close()
             return
         Connection(self._desk, client).start()
@@ -257,6 +261,12 @@ class Gateway:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self.ask_to_stop)
         self._loop.add_signal_handler(signal.SIGHUP, self._follower.apply, Change("resync"))
+
+
+def _connections_for(descriptors: int) -> tuple[int, int]:
+    """How many tunnels they suffice for, at two each, and how many clients beyond that can still be answered."""
+    spare = min(SPARE_DESCRIPTORS, descriptors // SPARE_SHARE)
+    return (descriptors - spare) // 2, spare // SPARE_SHARE
 
 
 def _raise_descriptor_limit() -> int:

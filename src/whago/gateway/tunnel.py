@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
@@ -16,6 +15,7 @@ from whago.gateway.engine import IN, OUT
 from whago.gateway.flow import DownFlow, UpFlow
 from whago.gateway.leases import Account
 from whago.gateway.plane import Plane
+from whago.gateway.protocol.events import Target
 from whago.gateway.segments import NOTHING, Counts, Segment
 
 log = structlog.get_logger()
@@ -29,51 +29,48 @@ class Owner(Protocol):
     def leave(self, member: Tunnel) -> None: ...
 
 
-@dataclass(slots=True)
-class Opening:
-    """What the handshake hands over. ``to_upstream`` is to be sent first, and is not counted yet."""
-
-    chip_pass: ChipPass
-    host: str
-    port: int
-    client: socket.SocketType
-    upstream: socket.SocketType
-    segment: Segment
-    account: Account
-    tunnel_id: int
-    to_upstream: bytes
-
-
 class Tunnel:
     """``moved_at``: monotonic seconds of the last byte. ``chip_pass`` may be replaced by one with another price."""
 
     __slots__ = (
-        "_client", "_closing", "_host", "_owner", "_past", "_port", "_started_at", "_totals", "_tunnel_id", "_upstream",
+        "_client", "_closing", "_owner", "_past", "_started_at", "_target", "_totals", "_tunnel_id", "_upstream",
         "account", "bucket", "chip_pass", "down", "moved_at", "plane", "segment", "up",
     )  # fmt: skip
 
-    def __init__(self, plane: Plane, owner: Owner, opening: Opening) -> None:
+    def __init__(
+        self,
+        plane: Plane,
+        owner: Owner,
+        chip_pass: ChipPass,
+        account: Account,
+        segment: Segment,
+        tunnel_id: int,
+        target: Target,
+        client: socket.SocketType,
+        upstream: socket.SocketType,
+    ) -> None:
         self.plane = plane
-        self.chip_pass = opening.chip_pass
-        self.account = opening.account
-        self.segment = opening.segment
+        self.chip_pass = chip_pass
+        self.account = account
+        self.segment = segment
         self.bucket = 0
         self.moved_at = self._started_at = plane.engine.now
         self._owner = owner
-        self._host, self._port = opening.host, opening.port
-        self._client, self._upstream = opening.client, opening.upstream
-        self._tunnel_id = opening.tunnel_id
+        self._target = target
+        self._client, self._upstream = client, upstream
+        self._tunnel_id = tunnel_id
         self._closing = ""
         self._past: set[object] | None = None  # keys of earlier segments, once there are any
         self._totals = NOTHING  # what those counted
-        self.up = UpFlow(self, opening.client, opening.upstream)
-        self.down = DownFlow(self, opening.upstream, opening.client)
+        self.up = UpFlow(self, client, upstream)
+        self.down = DownFlow(self, upstream, client)
         self.up.other, self.down.other = self.down, self.up
-        if opening.to_upstream:
-            self.up.begin_with(opening.to_upstream)
 
-    def start(self, to_client: bytes) -> None:
-        """``to_client``: what the client's socket has not taken of the answer and of what came behind; counted already."""
+    def start(self, to_client: bytes, to_upstream: bytes) -> None:
+        """``to_client``: what the client's socket has not taken of the answer and of what came behind; counted already.
+
+        ``to_upstream``: what came behind the client's handshake; not counted yet.
+        """
         plane = self.plane
         plane.tally.open_tunnels += 1
         plane.tally.tunnels_started += 1
@@ -83,7 +80,8 @@ class Tunnel:
         if to_client:
             self.down.begin_with(to_client)
             self.down.flush()
-        if not self._closing and self.up.blocked:
+        if to_upstream and not self._closing:
+            self.up.begin_with(to_upstream)
             self.up.flush()
         if not self._closing:
             self.rearm()
@@ -230,8 +228,8 @@ class Tunnel:
         log.info(
             "tunnel.end",
             chip=str(self.chip_pass.chip_id),
-            host=self._host,
-            port=self._port,
+            host=self._target.host,
+            port=self._target.port,
             up=up,
             down=down,
             overhead=overhead,

@@ -105,29 +105,27 @@ def _rows(text: str) -> list[tuple[int, list[str]]]:
 def _find_day(heading: Sequence[str], wanted: str | None) -> int:
     lowered = [name.lower() for name in heading]
     if wanted:
-        if wanted.strip().lower() in lowered:
-            return lowered.index(wanted.strip().lower())
-        raise BillUnreadable("day_column", f"The heading has: {', '.join(heading)}.")
+        if wanted.strip().lower() not in lowered:
+            raise BillUnreadable("day_column", "No column of the heading has this name.")
+        return lowered.index(wanted.strip().lower())
     for place, name in enumerate(lowered):
         if any(name == known or name.startswith(known + " ") for known in DAY_NAMES):
             return place
-    raise BillUnreadable("day_column", f"Say which column is the day. The heading has: {', '.join(heading)}.")
+    raise BillUnreadable("day_column", "Say which column is the day: the heading does not tell.")
 
 
 def _find_bytes(heading: Sequence[str], wanted: Sequence[str], day_at: int) -> list[int]:
     lowered = [name.lower() for name in heading]
     if wanted:
         names = [name.strip().lower() for name in wanted]
-        if missing := [name for name in names if name not in lowered]:
-            raise BillUnreadable(
-                "byte_columns", f"There is no column {missing[0]!r}. The heading has: {', '.join(heading)}."
-            )
+        if any(name not in lowered for name in names):
+            raise BillUnreadable("byte_columns", "No column of the heading has this name.")
         return [lowered.index(name) for name in names]
     for word in BYTE_WORDS:
         for place, name in enumerate(lowered):
             if place != day_at and word in name:
                 return [place]
-    raise BillUnreadable("byte_columns", f"Say which columns are bytes. The heading has: {', '.join(heading)}.")
+    raise BillUnreadable("byte_columns", "Say which columns are bytes: the heading does not tell.")
 
 
 def _day(text: str) -> date:

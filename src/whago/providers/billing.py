@@ -37,6 +37,10 @@ CALL_S: Final = 20.0  # usage APIs add up days while one waits
 ANSWER_BYTES_MAX: Final = 2_000_000  # a year of days has a few kilobytes
 DAYS_MAX: Final = 62  # per call: two months
 
+NEEDS_KEY: Final = "The usage API needs its key: it is asked for with the provider's login."
+NEEDS_ZONE: Final = "The usage API needs the name of the zone."
+NEEDS_USER: Final = "The usage API needs the provider's user name and password."
+
 Problem = Literal["refused", "unreachable", "strange", "incomplete"]
 
 
@@ -126,7 +130,7 @@ class _Calls:
         if response.status_code in (401, 403):
             raise UsageApiFailed("refused", "The vendor's usage API refused the key.")
         if response.status_code != 200:
-            raise UsageApiFailed("unreachable", f"The vendor's usage API answered {response.status_code}.")
+            raise UsageApiFailed("unreachable", "The vendor's usage API answered with an error.")
         if len(response.content) > ANSWER_BYTES_MAX:
             raise UsageApiFailed("strange", "The vendor's usage API answered far too much.")
         try:
@@ -138,7 +142,7 @@ class _Calls:
 def _smartproxy(calls: _Calls, account: Account, first: date, last: date) -> VendorUsage:
     """Its HTTP status is 200 for errors too; the body's ``code`` tells."""
     params = {
-        "app_key": _needed(account.api_key, "a key for the usage API"),
+        "app_key": _needed(account.api_key, NEEDS_KEY),
         "start_time": f"{first:%Y-%m-%d} 00:00:00",
         "end_time": f"{last + timedelta(days=1):%Y-%m-%d} 00:00:00",
         "username": account.name or account.username,
@@ -156,9 +160,9 @@ def _smartproxy(calls: _Calls, account: Account, first: date, last: date) -> Ven
 
 def _brightdata(calls: _Calls, account: Account, first: date, last: date) -> VendorUsage:
     """The arrays have one place per day, from the answer's ``from`` on."""
-    zone = _needed(account.name or account.username.partition("-zone-")[2], "the zone")
+    zone = _needed(account.name or account.username.partition("-zone-")[2], NEEDS_ZONE)
     params = {"zone": zone, "from": f"{first}T00:00:00", "to": f"{last + timedelta(days=1)}T00:00:00"}
-    authorization = f"Bearer {_needed(account.api_key, 'a key for the usage API')}"
+    authorization = f"Bearer {_needed(account.api_key, NEEDS_KEY)}"
     days = dict.fromkeys(_days(first, last), 0)
     for customer in _dict(calls.get("/zone/bw", params, authorization)).values():
         if not isinstance(customer, dict) or "data" not in customer:
@@ -174,7 +178,7 @@ def _brightdata(calls: _Calls, account: Account, first: date, last: date) -> Ven
 
 def _webshare(calls: _Calls, account: Account, first: date, last: date) -> VendorUsage:
     """Hours are stamped with their beginning, so the last second of the day closes it."""
-    authorization = f"Token {_needed(account.api_key, 'a key for the usage API')}"
+    authorization = f"Token {_needed(account.api_key, NEEDS_KEY)}"
     days: dict[date, int] = {}
     for day in _days(first, last):
         begins = datetime(day.year, day.month, day.day, tzinfo=account.tz)
@@ -190,7 +194,7 @@ def _webshare(calls: _Calls, account: Account, first: date, last: date) -> Vendo
 
 def _oxylabs(calls: _Calls, account: Account, _first: date, _last: date) -> VendorUsage:
     """Its own sign-in; the user's login is that of the proxies."""
-    login = _dict(calls.post("/v1/login", (_needed(account.username, "the user name"), account.password)))
+    login = _dict(calls.post("/v1/login", (_needed(account.username, NEEDS_USER), account.password)))
     token, user_id = login.get("token"), login.get("user_id")
     if not isinstance(token, str) or not isinstance(user_id, str):
         raise UsageApiFailed("strange", "The vendor's usage API did not answer the sign-in as documented.")
@@ -202,7 +206,7 @@ def _oxylabs(calls: _Calls, account: Account, _first: date, _last: date) -> Vend
 
 
 def _iproyal(calls: _Calls, account: Account, _first: date, _last: date) -> VendorUsage:
-    authorization = f"Bearer {_needed(account.api_key, 'a key for the usage API')}"
+    authorization = f"Bearer {_needed(account.api_key, NEEDS_KEY)}"
     left = _number(_dict(calls.get("/v1/me", authorization=authorization)).get("available_traffic"))
     counted = int(left * GB)
     return VendorUsage(counter=Counter("left", counted), balance_bytes=counted, resolution_bytes=_step(left))
@@ -228,7 +232,7 @@ def _check_address(base: str, *, allow_private: bool) -> None:
     try:
         resolve(url.hostname, port, allow_private=allow_private, timeout_s=CALL_S)
     except AddressRefused as refused:
-        raise UsageApiFailed("unreachable", str(refused)) from refused
+        raise UsageApiFailed("unreachable", "The address of the usage API is private or does not exist.") from refused
     except TimeoutError as late:
         raise UsageApiFailed("unreachable", "The name of the usage API was not resolved in time.") from late
 
@@ -237,9 +241,9 @@ def _days(first: date, last: date) -> list[date]:
     return [first + timedelta(days=ahead) for ahead in range((last - first).days + 1)]
 
 
-def _needed(value: str, what: str) -> str:
+def _needed(value: str, sentence: str) -> str:
     if not value:
-        raise UsageApiFailed("incomplete", f"The usage API needs {what}.")
+        raise UsageApiFailed("incomplete", sentence)
     return value
 
 

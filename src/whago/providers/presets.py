@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 Protocol = Literal["http", "socks5"]
-CountryForm = Literal["none", "iso2"]
+CountryForm = Literal["none", "lower", "upper"]
 
 GB: Final = 10**9
 GIB: Final = 2**30
@@ -27,7 +27,7 @@ class Preset:
 
     ``port`` is HTTP's, ``socks5_port`` SOCKS5's; None where the administrator says it. ``session_charset`` is the
     inside of a character class, ``session_min`` and ``session_max`` count characters; our token of 8 digits fits all.
-    ``lifetime_min`` is the longest sticky time in minutes, None where nothing ends it. ``needs`` are the fields of the
+    ``country_form``: how the vendor writes a country: br, BR, or not at all. ``lifetime_min`` is the longest sticky time in minutes, None where nothing ends it. ``needs`` are the fields of the
     provider form that the preset cannot know. ``ip_check_url`` None: the product's default page is asked.
     """
 
@@ -46,6 +46,7 @@ class Preset:
     session_max: int = 32
     lifetime_min: int | None = None
     strict_username_template: str | None = None
+    strict_password_template: str | None = None
     ip_check_url: str | None = None
     bytes_per_gb: int = GB
     min_bytes_per_request: int = 0
@@ -83,7 +84,7 @@ _ALL: Final = (
         protocols=BOTH,
         username_template="user-{username}-country-{country}-session-{session}-sessionduration-{lifetime}",
         needs=ACCOUNT_AND_COUNTRY,
-        country_form="iso2",
+        country_form="lower",
         lifetime_min=DAY_MIN,
         ip_check_url="https://ip.decodo.com/json",
         notes="An exhausted balance answers 407, as a wrong password does.",
@@ -98,7 +99,7 @@ _ALL: Final = (
         username_template="{username}-country-{country}-session-{session}",
         strict_username_template="{username}-country-{country}-session-{session}-const",
         needs=ACCOUNT_AND_COUNTRY,
-        country_form="iso2",
+        country_form="lower",
         ip_check_url="https://geo.brdtest.com/mygeo.json",
         has_usage_api=True,
         notes="The username is brd-customer-CUSTOMER-zone-ZONE, as the zone's page shows it.",
@@ -113,7 +114,7 @@ _ALL: Final = (
         username_template="customer-{username}-cc-{country}-sessid-{session}-sesstime-{lifetime}",
         strict_username_template="customer-{username}-cc-{country}-sessid_oneip-{session}-sesstime-{lifetime}",
         needs=ACCOUNT_AND_COUNTRY,
-        country_form="iso2",
+        country_form="upper",
         lifetime_min=DAY_MIN,
         ip_check_url="https://ip.oxylabs.io/location",
         has_usage_api=True,
@@ -127,13 +128,14 @@ _ALL: Final = (
         socks5_port=12321,
         protocols=BOTH,
         username_template="{username}",
-        password_template="{password}_country-{country}_session-{session}_lifetime-{lifetime}m",  # noqa: S106
+        password_template="{password}_country-{country}_session-{session}_lifetime-168h",  # noqa: S106
         needs=ACCOUNT_AND_COUNTRY,
-        country_form="iso2",
+        country_form="lower",
         session_min=8,
         session_max=8,
         lifetime_min=7 * DAY_MIN,
         has_usage_api=True,
+        notes="The session and its time go into the password: 168 hours is the longest that the vendor takes.",
     ),
     Preset(
         key="soax",
@@ -144,7 +146,7 @@ _ALL: Final = (
         protocols=BOTH,
         username_template="package-{username}-country-{country}-sessionid-{session}-sessionlength-3600",
         needs=ACCOUNT_AND_COUNTRY,
-        country_form="iso2",
+        country_form="lower",
         lifetime_min=60,
         notes="The username is the number of the package. The vendor takes the session's length in seconds.",
     ),
@@ -155,7 +157,7 @@ _ALL: Final = (
         port=5959,
         username_template="{username}-res-{country}-sid-{session}",
         needs=ACCOUNT_AND_COUNTRY,
-        country_form="iso2",
+        country_form="lower",
         session_charset=DIGITS,
         session_max=8,
         lifetime_min=30,
@@ -170,7 +172,7 @@ _ALL: Final = (
         protocols=BOTH,
         username_template="{username}-{country}-{session}",
         needs=ACCOUNT_AND_COUNTRY,
-        country_form="iso2",
+        country_form="lower",
         session_charset=DIGITS,
         has_usage_api=True,
     ),
@@ -183,7 +185,7 @@ _ALL: Final = (
         protocols=BOTH,
         username_template="{username}__cr.{country};sessid.{session}",
         needs=ACCOUNT_AND_COUNTRY,
-        country_form="iso2",
+        country_form="lower",
         lifetime_min=30,
         notes="An exit that is lost is replaced silently: watch the exit IPs.",
     ),
@@ -194,7 +196,7 @@ _ALL: Final = (
         port=10000,
         username_template="{username}_c_{country}_s_{session}_ttl_86400s",
         needs=ACCOUNT_AND_COUNTRY,
-        country_form="iso2",
+        country_form="upper",
         lifetime_min=DAY_MIN,
         bytes_per_gb=GIB,
         notes="The vendor takes the session's length in seconds and counts 1 GB as 2^30 bytes.",
@@ -209,13 +211,14 @@ _ALL: Final = (
         username_template="{username}",
         password_template="{password}_country-{country}_session-{session}_lifetime-{lifetime}",  # noqa: S106
         needs=ACCOUNT_AND_COUNTRY,
-        country_form="iso2",
+        country_form="upper",
         session_min=6,
         session_max=10,
         lifetime_min=120,
+        strict_password_template="{password}_country-{country}_hardsession-{session}",  # noqa: S106
         ip_check_url="https://ip.evomi.com/s",
         min_bytes_per_request=512,
-        notes="Write hardsession instead of session in the template, and a lost exit is an error.",
+        notes="The strict form keeps one address as long as it lives; the vendor takes no time with it.",
     ),
     Preset(
         key="custom",

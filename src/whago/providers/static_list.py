@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address
 from typing import Final, cast
 from urllib.parse import unquote, urlsplit
@@ -35,11 +35,17 @@ class ListedProxy:
     port: int
     username: str = ""
     password: str = field(default="", repr=False)
+    number: int = field(default=0, compare=False)  # of its line, from 1
 
     @property
     def url(self) -> str:
         """``scheme://host:port``, without the credential."""
         return proxy_url(self.protocol, self.host, self.port)
+
+    @property
+    def address(self) -> str:
+        """``host:port``: two protocols at one port are one proxy."""
+        return self.url.partition("://")[2]
 
     @property
     def credentials(self) -> dict[str, str] | None:
@@ -88,7 +94,7 @@ def read_static_list(text: str, *, default_protocol: Protocol = "http") -> Stati
         if key in proxies:
             duplicates.append(number)
         else:
-            proxies[key] = proxy
+            proxies[key] = replace(proxy, number=number)
     return StaticList(list(proxies.values()), bad_lines, duplicates)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from whago.domain.rules.thresholds import OnLimit, is_spent
 
 MIN_LEASE_BYTES = 16 * 1024  # one small chunk; below it asking costs more than it moves
-MAX_LEASE_BYTES = 256 * 1024 * 1024  # what one gateway can hold unspent for one customer; it can be called back
+MAX_LEASE_BYTES = 1024 * 1024 * 1024  # what one gateway can hold unspent for one customer; it can be called back
 SHARE = 4  # a lease takes at most a quarter of what is left, so that three more gateways find some
 
 GATEWAY_VALID_S = 60.0  # the gateway stops using a lease after this long without an answer: a database restart fits in

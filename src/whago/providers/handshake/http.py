@@ -16,6 +16,9 @@ MAX_CACHED: Final = 1024  # requests and answers repeat: a chip has few targets,
 MAX_INTERIM: Final = 4  # 1xx answers before the final one; none is expected, a few are legal, an endless row is a trick
 
 
+_CONSENTS: Final[set[bytes]] = set()  # whole heads of 2xx answers that were read before
+
+
 class HttpUpstream:
     """Sends one CONNECT and reads one answer; what comes behind a 2xx is the tunnel's."""
 
@@ -24,14 +27,18 @@ class HttpUpstream:
         self._buffer = bytearray()
         self._searched = 0
         self._interim = 0
+        self._is_known_consent = False
 
     def start(self) -> bytes:
         return self._request
 
     def receive(self, chunk: bytes) -> None:
+        self._is_known_consent = not self._buffer and not self._interim and chunk in _CONSENTS
         self._buffer += chunk
 
     def next_event(self) -> UpstreamEvent | None:
+        if self._is_known_consent:
+            return Established(b"")
         try:
             return self._parse()
         except (MalformedHead, HeadTooLarge):
@@ -53,6 +60,9 @@ class HttpUpstream:
 
     def _final(self, status: int, head: bytes) -> UpstreamEvent:
         if status < 300:
+            if len(_CONSENTS) >= MAX_CACHED:
+                _CONSENTS.clear()
+            _CONSENTS.add(head)
             return Established(bytes(self._buffer))
         reason = "upstream_auth_failed" if status == _AUTH_FAILED else "upstream_refused"
         return Refuse(reason, status, head + bytes(self._buffer))
