@@ -42,8 +42,8 @@ type Bridge = { process: ChildProcess; base: string }
 async function startBridge(): Promise<Bridge> {
   const bridge = spawn(process.execPath, ['--max-semi-space-size=4', new URL('../src/main.ts', import.meta.url).pathname], {
     env: {
-      BRIDGE_PORT: '0', BRIDGE_SECRET: secret, BRIDGE_GATEWAY: gateway.host, BRIDGE_EVENTS_URL: backend.url.href,
-      BRIDGE_DATA_DIR: join(folder, 'state'), BRIDGE_MAX_CHIPS: '1000', NODE_EXTRA_CA_CERTS: join(folder, 'ca.pem'),
+      BRIDGE_PORT: '0', BRIDGE_SECRET: secret, BRIDGE_GATEWAY: gateway.host, BRIDGE_BACKEND_URL: backend.url.href,
+      BRIDGE_MAX_CHIPS: '1000', NODE_EXTRA_CA_CERTS: join(folder, 'ca.pem'),
     },
   })
   const [ready] = (await once(bridge.stdout, 'data')) as [Buffer]

@@ -3,8 +3,10 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { z } from 'zod'
 
-import { ChipConflict, type ChipSession } from './chip-session.ts'
+import { AuthStoreError } from './auth-store.ts'
 import { RosterClosed, type ChipRoster } from './chip-roster.ts'
+import type { ChipSession } from './chip-session.ts'
+import { ChipConflict } from './chip-view.ts'
 import type { Endpoint } from './config.ts'
 import { ApiError, readJson, sendError, sendJson, sendText } from './http-io.ts'
 import type { Log } from './log.ts'
@@ -24,6 +26,8 @@ export type ApiParts = {
   gateway: Endpoint
   bootId: string
   startedAt: Date
+  /** Whether the backend knows that this process lives. */
+  isHeard: () => boolean
 }
 
 type Call = { request: IncomingMessage; response: ServerResponse; chipId: string; query: URLSearchParams }
@@ -76,6 +80,8 @@ function asApiError(error: unknown): ApiError | null {
   if (error instanceof ApiError) return error
   if (error instanceof ChipConflict) return new ApiError(409, error.code, error.message)
   if (error instanceof RosterClosed) return new ApiError(503, error.code, error.message)
+  if (error instanceof AuthStoreError && error.code === 'chip_held') return new ApiError(409, 'runs_elsewhere', 'Another bridge runs this chip.')
+  if (error instanceof AuthStoreError) return new ApiError(503, error.code, 'The backend keeps the credentials, and is away.')
   return null
 }
 
@@ -83,7 +89,7 @@ function stackOf(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : String(error)
 }
 
-function routesOf({ roster, metrics, gateway, bootId, startedAt }: ApiParts): Route[] {
+function routesOf({ roster, metrics, gateway, bootId, startedAt, isHeard }: ApiParts): Route[] {
   const schemas = schemasFor(gateway)
   const chipOf = (call: Call): ChipSession => {
     const chip = roster.get(call.chipId)
@@ -92,8 +98,8 @@ function routesOf({ roster, metrics, gateway, bootId, startedAt }: ApiParts): Ro
   }
 
   const create: Handler = async ({ request, response }) => {
-    const { chip_id: chipId, proxy_url: proxyUrl, pairing, phone, history } = await bodyOf(request, schemas.create)
-    const chip = await roster.create(chipId, { proxyUrl, pairing, phone, history })
+    const { chip_id: chipId, proxy_url: proxyUrl, pairing, phone, ...thrift } = await bodyOf(request, schemas.create)
+    const chip = await roster.create(chipId, { proxyUrl, pairing, phone, thrift })
     sendJson(response, 202, chip.view())
   }
   const list: Handler = ({ response }) => {
@@ -121,14 +127,24 @@ function routesOf({ roster, metrics, gateway, bootId, startedAt }: ApiParts): Ro
     await chip.useProxy(proxyUrl)
     sendJson(call.response, 202, chip.view())
   }
+  const thrift: Handler = async (call) => {
+    const wanted = await bodyOf(call.request, schemas.thrift)
+    const chip = chipOf(call)
+    await chip.useThrift(wanted)
+    sendJson(call.response, 200, chip.view())
+  }
+  const logout: Handler = async ({ request, response, chipId }) => {
+    await bodyOf(request, schemas.empty)
+    sendJson(response, 200, { unlinked: await roster.logout(chipId) })
+  }
   const remove: Handler = async ({ response, chipId, query }) => {
     const logout = query.get('logout') ?? 'false'
     if (!['true', 'false'].includes(logout)) throw new ApiError(400, 'invalid_query', 'logout must be true or false.')
     sendJson(response, 200, { deleted: true, unlinked: await roster.remove(chipId, logout === 'true') })
   }
   const ready: Handler = ({ response }) => {
-    const ready = !roster.stopping
-    sendJson(response, ready ? 200 : 503, { status: ready ? 'ready' : 'stopping', boot_id: bootId })
+    const status = roster.stopping ? 'stopping' : isHeard() ? 'ready' : 'backend_away'
+    sendJson(response, status === 'ready' ? 200 : 503, { status, boot_id: bootId })
   }
 
   return [
@@ -143,6 +159,8 @@ function routesOf({ roster, metrics, gateway, bootId, startedAt }: ApiParts): Ro
     { method: 'POST', path: /^\/sessions\/([^/]+)\/pairing-code$/, handler: pairingCode },
     { method: 'POST', path: /^\/sessions\/([^/]+)\/stop$/, handler: stop },
     { method: 'POST', path: /^\/sessions\/([^/]+)\/proxy$/, handler: proxy },
+    { method: 'POST', path: /^\/sessions\/([^/]+)\/thrift$/, handler: thrift },
+    { method: 'POST', path: /^\/sessions\/([^/]+)\/logout$/, handler: logout },
   ]
 }
 

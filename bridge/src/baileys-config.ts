@@ -8,9 +8,7 @@ import { Browsers, isJidStatusBroadcast, proto, type UserFacingSocketConfig, typ
 import type { ChipAuth } from './auth-store.ts'
 import type { EgressAgents } from './egress-agents.ts'
 import { mute } from './log.ts'
-
-/** none: what a login needs. recent: also the last messages of each chat. */
-export type History = 'none' | 'recent'
+import type { History, Thrift } from './thrift.ts'
 
 /**
  * The version of WhatsApp Web that this Baileys was made for. Pinned: looking up the newest is a fetch of its own.
@@ -19,12 +17,9 @@ export type History = 'none' | 'recent'
 const WA_VERSION: WAVersion = [2, 3000, 1043857760]
 /** A browser, not a desktop application: a desktop is sent far more history. */
 const BROWSER = Browsers.ubuntu('Chrome')
-/** WhatsApp Web's own pace; 135 B every 30 s are about 12 MB a month. */
-const KEEP_ALIVE_MS = 30_000
-
 const { FULL, RECENT } = proto.Message.HistorySyncType
 
-export function baileysConfig(auth: ChipAuth, agents: EgressAgents, history: History): UserFacingSocketConfig {
+export function baileysConfig(auth: ChipAuth, agents: EgressAgents, thrift: Thrift): UserFacingSocketConfig {
   return {
     auth: { creds: auth.creds, keys: auth.keys },
     agent: agents.websocket,
@@ -33,11 +28,11 @@ export function baileysConfig(auth: ChipAuth, agents: EgressAgents, history: His
     version: WA_VERSION,
     browser: BROWSER,
     logger: mute,
-    keepAliveIntervalMs: KEEP_ALIVE_MS,
+    keepAliveIntervalMs: thrift.keep_alive_s * 1000,
     markOnlineOnConnect: false, // the phone keeps getting its notifications
     syncFullHistory: false,
-    shouldSyncHistoryMessage: (message) => wantsHistory(history, message.syncType),
-    shouldIgnoreJid: (jid) => isJidStatusBroadcast(jid),
+    shouldSyncHistoryMessage: (message) => wantsHistory(thrift.history, message.syncType),
+    shouldIgnoreJid: (jid) => !thrift.status_posts && isJidStatusBroadcast(jid),
     generateHighQualityLinkPreview: false,
   }
 }

@@ -1,7 +1,8 @@
 /** The chips that this process runs. */
 
 import type { AuthStore } from './auth-store.ts'
-import { CHIP_STATES, ChipSession, type ChipParts, type ChipState, type Start } from './chip-session.ts'
+import { ChipSession, type ChipParts } from './chip-session.ts'
+import { CHIP_STATES, ChipConflict, type ChipState, type Start } from './chip-view.ts'
 
 /** This process takes no more chips: it is full or about to end. */
 export class RosterClosed extends Error {
@@ -42,13 +43,36 @@ export class ChipRoster {
     return CHIP_STATES.map((state) => [state, this.list().filter((chip) => chip.state === state).length])
   }
 
-  /** Idempotent. Throws RosterClosed, or ChipConflict for a chip that runs with another proxy. */
+  /** Idempotent. Throws RosterClosed, or ChipConflict for a chip that runs with another proxy or in another bridge. */
   async create(chipId: string, start: Start): Promise<ChipSession> {
     const chip = this.#chips.get(chipId) ?? new ChipSession(chipId, start, this.#parts)
     if (!chip.running) this.#refuseWhenClosed()
     this.#chips.set(chipId, chip)
-    await chip.start(start)
+    try {
+      await chip.start(start)
+    } catch (error) {
+      if (error instanceof ChipConflict && !chip.running) this.#chips.delete(chipId) // it is another bridge's
+      throw error
+    }
     return chip
+  }
+
+  /** Unlinks the phone, when the chip is open, and removes the credentials. Answers whether WhatsApp was told. */
+  async logout(chipId: string): Promise<boolean> {
+    const chip = this.#chips.get(chipId)
+    if (chip) return chip.logout()
+    await this.#store.forget(chipId)
+    return false
+  }
+
+  /** The backend has not heard of this process for too long. */
+  lapse(): void {
+    for (const chip of this.list()) void chip.lapse()
+  }
+
+  /** The backend is there again. */
+  retryNow(): void {
+    for (const chip of this.list()) chip.retryNow()
   }
 
   /** Ends the chip and removes its credentials. Answers whether its phone was unlinked. */
@@ -66,8 +90,7 @@ export class ChipRoster {
   /** Ends every connection politely and unlinks none. */
   async shutDown(): Promise<void> {
     this.#stopping = true
-    const cause = { layer: 'bridge', code: 'shutdown', reason: 'bridge_stopping' } as const
-    await Promise.allSettled(this.list().map((chip) => chip.stop(cause)))
+    await Promise.allSettled(this.list().map((chip) => chip.shutDown()))
   }
 
   #refuseWhenClosed(): void {

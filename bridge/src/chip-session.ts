@@ -4,36 +4,21 @@
  *     create → connecting → qr → connecting → open → (backoff → connecting → open …) → stopped
  *
  * close-policy.ts decides, this carries it out. What has to wait (the store, a polite close) is done one at a time in
- * `#turn`, so that a stop and a reconnect never overlap.
+ * `#turn`, so that a stop and a reconnect never overlap. Nothing is dialled before the store has given the chip to this
+ * process, and the connection ends before the chip is given back.
  */
 
-import { AuthStoreError, type AuthStore, type ChipAuth } from './auth-store.ts'
-import type { History } from './baileys-config.ts'
+import { AuthHolder } from './auth-holder.ts'
+import type { AuthStore, AuthStoreError } from './auth-store.ts'
+import { ChipConflict, EVENT_OF, phoneOf, RUNNING, type ChipState, type ChipView, type Pairing, type Start } from './chip-view.ts'
 import { backoffDelayMs, decide, type Closing, type Decision, type LastError } from './close-policy.ts'
 import type { ConnectPacer } from './connect-pacer.ts'
-import type { EventKind, EventOutbox } from './events.ts'
+import type { EventOutbox } from './events.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
+import { phoneSeenAt } from './phone-watch.ts'
+import { sameThrift, type Thrift } from './thrift.ts'
 import { WaConnection, type ConnectionLimits, type ConnectionListener } from './wa-connection.ts'
-
-export const CHIP_STATES = [
-  'connecting', 'qr', 'open', 'backoff', 'proxy_blocked', 'stopped', 'logged_out', 'replaced',
-] as const
-export type ChipState = (typeof CHIP_STATES)[number]
-
-/** In these the chip holds a proxy URL and goes on by itself or waits to be told that its way is free. */
-const RUNNING: ReadonlySet<ChipState> = new Set<ChipState>(['connecting', 'qr', 'open', 'backoff', 'proxy_blocked'])
-
-const EVENT_OF: Record<ChipState, EventKind> = {
-  connecting: 'session.connecting',
-  qr: 'session.qr',
-  open: 'session.open',
-  backoff: 'session.backoff',
-  proxy_blocked: 'session.proxy_blocked',
-  stopped: 'session.closed',
-  logged_out: 'session.logged_out',
-  replaced: 'session.replaced',
-}
 
 /** An open connection that lasted this long was a good one: the next trouble starts at one second again. */
 const STABLE_MS = 30_000
@@ -43,31 +28,12 @@ const MOST_RESTARTS = 3
 const LOGOUT_MS = 5_000
 /** WhatsApp gives six references for a pairing: 60 s and five times 20 s. A code lives as long. */
 const PAIRING_CODE_MS = 160_000
+/** The backend hears that the phone unlinked us before the credentials go: a crash in between is then no riddle. */
+const LAST_WORD_MS = 5_000
 
-export type Start = { proxyUrl: string; pairing: 'qr' | 'code'; phone: string | null; history: History }
-export type Pairing = { qr: string | null; pairing_code: string | null; expires_at: string }
-
-export type ChipView = {
-  chip_id: string
-  state: ChipState
-  since: string
-  phone_number: string | null
-  pairing: 'qr' | 'code'
-  history: History
-  attempt: number
-  last_error: LastError | null
-  next_retry_at: string | null
-}
-
-/** What a request cannot have right now; the code goes to the client. */
-export class ChipConflict extends Error {
-  readonly code: 'other_proxy' | 'not_running' | 'not_pairing'
-
-  constructor(code: ChipConflict['code'], message: string) {
-    super(message)
-    this.code = code
-  }
-}
+const PHONE_OFFLINE: LastError = { layer: 'wa', code: 'phone_silent', reason: 'phone_offline' }
+const SHUTDOWN: LastError = { layer: 'bridge', code: 'shutdown', reason: 'bridge_stopping' }
+const ASKED: LastError = { layer: 'bridge', code: 'asked', reason: 'unlinked_by_user' }
 
 export type ChipParts = {
   store: AuthStore
@@ -86,7 +52,7 @@ export class ChipSession {
   #start: Start
   #state: ChipState = 'stopped'
   #since = new Date()
-  #auth: ChipAuth | null = null
+  readonly #held: AuthHolder
   #connection: WaConnection | null = null
   #pairing: Pairing | null = null
   #lastError: LastError | null = null
@@ -103,6 +69,13 @@ export class ChipSession {
     this.chipId = chipId
     this.#start = start
     this.#parts = parts
+    this.#held = new AuthHolder({
+      chipId,
+      store: parts.store,
+      log: parts.log,
+      onOpened: (auth) => parts.outbox.continueAfter(auth.lastEventNo),
+      onFailure: (error) => this.#onAuthFailed(error),
+    })
   }
 
   get state(): ChipState {
@@ -122,16 +95,20 @@ export class ChipSession {
       chip_id: this.chipId,
       state: this.#state,
       since: this.#since.toISOString(),
-      phone_number: phoneOf(this.#auth?.creds.me?.id),
+      phone_number: phoneOf(this.#held.auth?.creds.me?.id),
       pairing: this.#start.pairing,
-      history: this.#start.history,
+      ...this.#start.thrift,
       attempt: this.#failures,
       last_error: this.#lastError,
       next_retry_at: this.#nextRetryAt?.toISOString() ?? null,
+      phone_seen_at: phoneSeenAt(this.#held.auth?.creds),
     }
   }
 
-  /** Starts, or tells a chip that waits at a closed gateway to try again. Throws ChipConflict for another proxy. */
+  /**
+   * Starts, or tells a chip that waits at a closed gateway to try again. Throws ChipConflict for another proxy, and for a
+   * chip that another bridge runs.
+   */
   start(start: Start): Promise<void> {
     return this.#turn(async () => {
       if (this.running && start.proxyUrl !== this.#start.proxyUrl) {
@@ -139,7 +116,10 @@ export class ChipSession {
       }
       this.#start = start
       if (this.running && this.#state !== 'proxy_blocked') return
-      if (await this.#openAuth()) this.#redial()
+      const failure = await this.#held.open()
+      const conflict = failure ? this.#onNotOpened(failure) : null
+      if (conflict) throw conflict
+      if (!failure) this.#redial()
     })
   }
 
@@ -148,6 +128,17 @@ export class ChipSession {
     return this.#turn(async () => {
       if (!this.running) throw new ChipConflict('not_running', 'The chip does not run; create it with its proxy URL.')
       this.#start = { ...this.#start, proxyUrl }
+      await this.#endConnection()
+      this.#redial()
+    })
+  }
+
+  /** From now on; a chip that is connected, or about to be, connects anew. */
+  useThrift(thrift: Thrift): Promise<void> {
+    return this.#turn(async () => {
+      const changed = !sameThrift(thrift, this.#start.thrift)
+      this.#start = { ...this.#start, thrift }
+      if (!changed || !this.#connection) return
       await this.#endConnection()
       this.#redial()
     })
@@ -162,24 +153,56 @@ export class ChipSession {
     return this.#makePairingCode(this.#connection, phone)
   }
 
-  /** Ends without unlinking; the credentials stay. `cause` is told to the backend. */
-  stop(cause: LastError | null = null): Promise<void> {
+  /** Ends without unlinking; the credentials stay. */
+  stop(): Promise<void> {
     return this.#turn(async () => {
       await this.#endConnection()
-      await this.#closeAuth()
-      if (this.#state !== 'stopped') this.#become('stopped', cause)
+      if (this.#state !== 'stopped') this.#become('stopped', null)
+      await this.#held.close()
+    })
+  }
+
+  /** Ends with this process, which gives back all chips at once. */
+  shutDown(): Promise<void> {
+    return this.#turn(async () => {
+      await this.#endConnection()
+      if (this.running) this.#become('stopped', SHUTDOWN)
+      await this.#held.auth?.settled()?.catch(() => undefined)
+      this.#held.abandon()
     })
   }
 
   /** Ends and removes the credentials. Answers whether the phone was unlinked, which needs an open connection. */
   remove(logout: boolean): Promise<boolean> {
     return this.#turn(async () => {
-      const unlinked = logout && this.#state === 'open' && this.#connection ? await this.#connection.logout(LOGOUT_MS) : false
-      await this.#endConnection()
-      await this.#wipeAuth()
+      const unlinked = await this.#forgetDevice(logout)
       this.#state = 'stopped'
       return unlinked
     })
+  }
+
+  /** Unlinks the phone and removes the credentials; the chip stays, logged out. */
+  logout(): Promise<boolean> {
+    return this.#turn(async () => {
+      const unlinked = await this.#forgetDevice(true)
+      this.#become('logged_out', ASKED)
+      return unlinked
+    })
+  }
+
+  /** The backend has not heard of this process for too long: the chip may go elsewhere, so it is given up now. */
+  lapse(): Promise<void> {
+    return this.#turn(async () => {
+      if (!this.#held.auth) return
+      await this.#endConnection()
+      this.#held.abandon()
+      this.#backOff({ layer: 'bridge', code: 'hold_lapsed', reason: 'backend_unreachable' })
+    })
+  }
+
+  /** The backend is there again: what waits for it need not wait longer. */
+  retryNow(): void {
+    if (this.#state === 'backoff' && this.#lastError?.reason === 'backend_unreachable') this.#dial()
   }
 
   #turn<T>(work: () => Promise<T>): Promise<T> {
@@ -188,22 +211,18 @@ export class ChipSession {
     return turn
   }
 
-  /** False, with the chip stopped and the reason told, when its stored credentials cannot be used. */
-  async #openAuth(): Promise<boolean> {
-    if (this.#auth) return true
-    try {
-      this.#auth = await this.#parts.store.open(this.chipId)
-      return true
-    } catch (error) {
-      if (!(error instanceof AuthStoreError)) throw error
-      this.#become('stopped', { layer: 'bridge', code: error.code, reason: error.code })
-      return false
-    }
+  /** Answers a ChipConflict for a chip that is not ours to run. */
+  #onNotOpened({ code }: AuthStoreError): ChipConflict | null {
+    if (code === 'chip_held' || code === 'unknown_chip') return this.#leave(code === 'chip_held' ? 'runs_elsewhere' : code)
+    if (code === 'backend_away') this.#backOff({ layer: 'bridge', code, reason: 'backend_unreachable' })
+    else this.#become('stopped', { layer: 'bridge', code, reason: code })
+    return null
   }
 
   #redial(): void {
     this.#failures = 0
     this.#restarts = 0
+    this.#lastError = null
     this.#dial()
   }
 
@@ -216,16 +235,18 @@ export class ChipSession {
   }
 
   async #connect(epoch: number): Promise<void> {
-    if (epoch !== this.#epoch || !this.#auth) return
-    await this.#auth.renewUnpaired()
+    if (epoch !== this.#epoch) return
+    const failure = await this.#held.open()
+    const { auth } = this.#held
+    if (failure || !auth) {
+      this.#leaveQueue()
+      if (failure) this.#onNotOpened(failure) // a conflict is told by the state; nobody waits for an answer here
+      return
+    }
+    auth.renewUnpaired()
     this.#parts.metrics.dials.add()
-    this.#connection = new WaConnection({
-      proxyUrl: this.#start.proxyUrl,
-      auth: this.#auth,
-      history: this.#start.history,
-      limits: this.#parts.limits,
-      listener: this.#listener(),
-    })
+    const { proxyUrl, thrift } = this.#start
+    this.#connection = new WaConnection({ proxyUrl, auth, thrift, limits: this.#parts.limits, listener: this.#listener() })
   }
 
   #listener(): ConnectionListener {
@@ -233,7 +254,7 @@ export class ChipSession {
       onQr: (qr, expiresAt) => this.#onQr(qr, expiresAt),
       onOpen: () => this.#onOpen(),
       onClosed: (closing) => this.#onClosed(closing),
-      onAuthFailed: (error) => this.#onAuthFailed(error),
+      onPhoneOffline: (offline) => this.#become('open', offline ? PHONE_OFFLINE : null),
       onMediaRefused: () => this.#parts.metrics.mediaRefusals.add(),
     }
   }
@@ -284,32 +305,40 @@ export class ChipSession {
     })
   }
 
-  /** What is in memory is ahead of the disk: no more of WhatsApp's words may be taken until it can be stored again. */
+  /** What is in memory is ahead of what is stored: it is dropped, and the chip starts from the store again. */
   #onAuthFailed(error: AuthStoreError): void {
     this.#parts.log.error('chip.auth_failed', { chip: this.chipId, code: error.code, cause: String(error.cause) })
-    const epoch = this.#epoch
+    const { auth } = this.#held
     void this.#turn(async () => {
-      if (epoch !== this.#epoch) return
+      if (auth !== this.#held.auth) return
       await this.#endConnection()
-      this.#backOff({ layer: 'bridge', code: error.code, reason: error.code })
+      this.#held.abandon()
+      if (error.code === 'hold_lost') this.#leave('runs_elsewhere')
+      else this.#backOff({ layer: 'bridge', code: error.code, reason: 'backend_unreachable' })
     })
   }
 
   async #carryOut({ next, error }: Decision): Promise<void> {
-    await this.#auth?.flush() // a pairing is stored before the connection that uses it
+    await this.#held.auth?.settled()?.catch(() => undefined) // a pairing is stored before the connection that uses it
     if (next === 'reconnect' && ++this.#restarts <= MOST_RESTARTS) this.#dial()
     else if (next === 'reconnect' || next === 'backoff') this.#backOff(error)
     else if (next === 'pause') this.#become('proxy_blocked', error)
-    else await this.#finish(next, error)
+    else if (next === 'logged_out') await this.#beLoggedOut(error)
+    else {
+      this.#become(next === 'stop' ? 'stopped' : next, error)
+      await this.#held.close()
+    }
   }
 
-  async #finish(next: 'stop' | 'replaced' | 'logged_out', error: LastError): Promise<void> {
-    if (next === 'logged_out') await this.#wipeAuth()
-    else await this.#closeAuth()
-    this.#become(next === 'stop' ? 'stopped' : next, error)
+  async #beLoggedOut(error: LastError): Promise<void> {
+    const auth = this.#held.take()
+    this.#become('logged_out', error)
+    await this.#parts.outbox.delivered(this.chipId, LAST_WORD_MS)
+    await this.#held.tolerated(auth?.wipe())
   }
 
   #backOff(error: LastError): void {
+    this.#clearTimer()
     this.#failures += 1
     const delayMs = backoffDelayMs(this.#failures, this.#parts.chance())
     this.#nextRetryAt = new Date(Date.now() + delayMs)
@@ -327,16 +356,28 @@ export class ChipSession {
     await connection?.end()
   }
 
-  async #closeAuth(): Promise<void> {
-    const auth = this.#auth
-    this.#auth = null
-    await auth?.close()
+  /** Another bridge speaks for this chip: here it ends in silence. */
+  #leave(reason: 'runs_elsewhere' | 'unknown_chip'): ChipConflict {
+    this.#clearTimer()
+    this.#state = 'stopped'
+    this.#since = new Date()
+    this.#nextRetryAt = null
+    this.#lastError = { layer: 'bridge', code: reason, reason }
+    this.#parts.log.warning('chip.left', { chip: this.chipId, reason })
+    return new ChipConflict(reason, 'The backend does not give this chip to this bridge.')
   }
 
-  async #wipeAuth(): Promise<void> {
-    const auth = this.#auth
-    this.#auth = null
-    await (auth ? auth.wipe() : this.#parts.store.forget(this.chipId))
+  /** Throws AuthStoreError when what is stored cannot be removed. */
+  async #forgetDevice(logout: boolean): Promise<boolean> {
+    const unlinked = logout && this.#state === 'open' && this.#connection ? await this.#connection.logout(LOGOUT_MS) : false
+    await this.#endConnection()
+    try {
+      await this.#held.wipe()
+    } catch (error) {
+      this.#become('stopped', { layer: 'bridge', code: (error as AuthStoreError).code, reason: 'backend_unreachable' })
+      throw error
+    }
+    return unlinked
   }
 
   #clearTimer(): void {
@@ -351,11 +392,6 @@ export class ChipSession {
     this.#lastError = error
     const pairing = state === 'qr' ? this.#pairing : null
     this.#parts.log.info(`chip.${state}`, { chip: this.chipId, attempt: this.#failures, ...error })
-    this.#parts.outbox.push(this.chipId, EVENT_OF[state], { ...this.view(), ...pairing })
+    this.#parts.outbox.push(this.chipId, EVENT_OF[state], { ...this.view(), ...pairing }, this.#held.epoch)
   }
-}
-
-/** `5511999990000:12@s.whatsapp.net` → `5511999990000`. */
-function phoneOf(jid: string | undefined): string | null {
-  return /^(\d+)[:@]/.exec(jid ?? '')?.[1] ?? null
 }

@@ -7,11 +7,11 @@ export type Endpoint = { host: string; port: number }
 export type BridgeConfig = {
   host: string
   port: number
+  /** Where the backend reaches this process; null for the address on which it listens. */
+  publicUrl: URL | null
   secret: string
-  stateKey: string
   gateway: Endpoint
-  eventsUrl: URL
-  dataDir: string
+  backendUrl: URL
   maxChips: number
   logLevel: LogLevel
 }
@@ -29,8 +29,8 @@ const MIN_SECRET_CHARS = 16
 const MAX_PORT = 65_535
 
 const KNOWN = new Set([
-  'BRIDGE_HOST', 'BRIDGE_PORT', 'BRIDGE_SECRET', 'BRIDGE_STATE_KEY', 'BRIDGE_GATEWAY', 'BRIDGE_EVENTS_URL',
-  'BRIDGE_DATA_DIR', 'BRIDGE_MAX_CHIPS', 'BRIDGE_LOG_LEVEL',
+  'BRIDGE_HOST', 'BRIDGE_PORT', 'BRIDGE_PUBLIC_URL', 'BRIDGE_SECRET', 'BRIDGE_GATEWAY', 'BRIDGE_BACKEND_URL',
+  'BRIDGE_MAX_CHIPS', 'BRIDGE_LOG_LEVEL',
 ])
 
 type Environment = Record<string, string | undefined>
@@ -39,15 +39,13 @@ type Environment = Record<string, string | undefined>
 export function readConfig(env: Environment): BridgeConfig {
   refuseUnknown(env)
   refuseUnverifiedTls(env)
-  const secret = secretOf(env, 'BRIDGE_SECRET')
   return {
     host: env['BRIDGE_HOST'] || DEFAULT_HOST,
     port: integerOf(env, 'BRIDGE_PORT', DEFAULT_PORT, 0, MAX_PORT),
-    secret,
-    stateKey: env['BRIDGE_STATE_KEY'] ? secretOf(env, 'BRIDGE_STATE_KEY') : secret,
+    publicUrl: env['BRIDGE_PUBLIC_URL'] ? urlOf(env, 'BRIDGE_PUBLIC_URL') : null,
+    secret: secretOf(env, 'BRIDGE_SECRET'),
     gateway: endpointOf(env, 'BRIDGE_GATEWAY'),
-    eventsUrl: urlOf(env, 'BRIDGE_EVENTS_URL'),
-    dataDir: required(env, 'BRIDGE_DATA_DIR'),
+    backendUrl: urlOf(env, 'BRIDGE_BACKEND_URL'),
     maxChips: integerOf(env, 'BRIDGE_MAX_CHIPS', DEFAULT_MAX_CHIPS, 1, MAX_CHIPS_CEILING),
     logLevel: levelOf(env),
   }

@@ -15,7 +15,16 @@ export type EventKind =
   | 'session.connecting' | 'session.qr' | 'session.open' | 'session.backoff' | 'session.proxy_blocked'
   | 'session.closed' | 'session.logged_out' | 'session.replaced'
 
-export type ChipEvent = { chip_id: string; boot_id: string; seq: number; at: string; kind: EventKind; data: object }
+/** `epoch`: of the hold under which the chip runs; an event of an earlier one is not taken. */
+export type ChipEvent = {
+  chip_id: string
+  boot_id: string
+  seq: number
+  epoch: number | null
+  at: string
+  kind: EventKind
+  data: object
+}
 
 /** Events of one chip that may wait: more than a pairing with all its QR codes makes. */
 export const MOST_WAITING = 32
@@ -60,13 +69,24 @@ export class EventOutbox {
     return [...this.#lines.values()].reduce((sum, line) => sum + line.waiting.length, 0)
   }
 
-  push(chipId: string, kind: EventKind, data: object): void {
-    const event = { chip_id: chipId, boot_id: this.#options.bootId, seq: this.#nextSeq(), at: new Date().toISOString(), kind, data }
+  push(chipId: string, kind: EventKind, data: object, epoch: number | null): void {
+    const event = { chip_id: chipId, boot_id: this.#options.bootId, seq: this.#nextSeq(), epoch, at: new Date().toISOString(), kind, data }
     const line = this.#lines.get(chipId) ?? { waiting: [], failures: 0, timer: null, sending: false }
     this.#lines.set(chipId, line)
     line.waiting.push(event)
     this.#collapse(line)
     void this.#send(chipId, line)
+  }
+
+  /** Another bridge, perhaps with a faster clock, has sent up to this number: ours go on after it. */
+  continueAfter(seq: number): void {
+    this.#lastSeq = Math.max(this.#lastSeq, seq)
+  }
+
+  /** Waits until everything of this chip is delivered, but not past `limitMs`. */
+  async delivered(chipId: string, limitMs: number): Promise<void> {
+    const deadline = Date.now() + limitMs
+    while (this.#lines.has(chipId) && Date.now() < deadline) await pause(DRAIN_LOOK_MS)
   }
 
   /** Waits until everything is delivered, but not past `limitMs`. */

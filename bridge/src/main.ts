@@ -6,13 +6,14 @@ import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
 import { makeApi } from './api.ts'
+import { BackendAuthStore } from './backend-auth-store.ts'
+import { Backend } from './backend.ts'
 import { ChipRoster } from './chip-roster.ts'
 import { ConfigError, readConfig, type BridgeConfig, type Endpoint } from './config.ts'
 import { ConnectPacer } from './connect-pacer.ts'
-import { DataLockTaken } from './data-lock.ts'
 import { installEgressGuard } from './egress-guard.ts'
 import { EventOutbox } from './events.ts'
-import { FileAuthStore } from './file-auth-store.ts'
+import { Heartbeat } from './heartbeat.ts'
 import { makeLog, silenceConsole, type Log } from './log.ts'
 import { Metrics } from './metrics.ts'
 import { blameConnection, CONNECTION_LIMITS } from './wa-connection.ts'
@@ -20,6 +21,7 @@ import { blameConnection, CONNECTION_LIMITS } from './wa-connection.ts'
 const EXIT_BAD_CONFIG = 2
 /** The whole of a stop; whatever is not done by then is cut. */
 const STOP_MOST_MS = 4_500
+const EVENTS_PATH = '/internal/bridge/events'
 /** Of that, for telling the backend about the closed chips: it may be stopping too. */
 const LAST_EVENTS_MS = 1_000
 
@@ -29,7 +31,7 @@ async function main(): Promise<void> {
   const log = makeLog(config.logLevel)
   const metrics = new Metrics()
   containStrayErrors(log, metrics)
-  installEgressGuard([config.gateway, endpointOf(config.eventsUrl)], (target) => {
+  installEgressGuard([config.gateway, endpointOf(config.backendUrl)], (target) => {
     metrics.denied.add()
     log.error('egress.denied', { target })
   })
@@ -37,24 +39,36 @@ async function main(): Promise<void> {
 }
 
 async function run(config: BridgeConfig, log: Log, metrics: Metrics): Promise<void> {
+  const { secret, gateway, backendUrl, maxChips } = config
   const bootId = randomUUID()
-  const store = await FileAuthStore.open(config.dataDir, config.stateKey)
-  const outbox = new EventOutbox({ url: config.eventsUrl, secret: config.secret, bootId, log, metrics })
+  const startedAt = new Date()
+  const backend = new Backend(backendUrl, secret)
+  const store = new BackendAuthStore({ backend, bridgeId: bootId, beat: () => heartbeat.beat() })
+  const outbox = new EventOutbox({ url: new URL(EVENTS_PATH, backendUrl), secret, bootId, log, metrics })
   const pacer = new ConnectPacer()
   const parts = { store, outbox, pacer, metrics, log, limits: CONNECTION_LIMITS, chance: Math.random }
-  const roster = new ChipRoster(parts, config.maxChips)
-  addGauges(metrics, roster, outbox, pacer)
+  const roster = new ChipRoster(parts, maxChips)
+  const heartbeat: Heartbeat = new Heartbeat({
+    backend,
+    log,
+    vitals: () => ({ bridge_id: bootId, url: url(), started_at: startedAt.toISOString(), max_chips: maxChips, draining: roster.stopping }),
+    onLapsed: () => roster.lapse(),
+    onRestored: () => roster.retryNow(),
+  })
+  addGauges(metrics, roster, outbox, pacer, heartbeat)
 
-  const { secret, gateway } = config
-  const api = makeApi({ roster, metrics, log, secret, gateway, bootId, startedAt: new Date() })
+  const api = makeApi({ roster, metrics, log, secret, gateway, bootId, startedAt, isHeard: () => heartbeat.fresh })
   stopOnSignals(log, async () => {
     api.close()
+    heartbeat.close()
     await roster.shutDown()
     await outbox.drain(LAST_EVENTS_MS)
     await outbox.close()
     await store.close()
   })
   const { address, port } = await listen(api, config)
+  const url = (): string => (config.publicUrl?.href ?? `http://${address.includes(':') ? `[${address}]` : address}:${port}`).replace(/\/$/, '')
+  heartbeat.start()
   log.info('bridge.ready', { host: address, port, boot_id: bootId, gateway: `${gateway.host}:${gateway.port}` })
 }
 
@@ -80,13 +94,14 @@ function containStrayErrors(log: Log, metrics: Metrics): void {
   })
 }
 
-function addGauges(metrics: Metrics, roster: ChipRoster, outbox: EventOutbox, pacer: ConnectPacer): void {
+function addGauges(metrics: Metrics, roster: ChipRoster, outbox: EventOutbox, pacer: ConnectPacer, heartbeat: Heartbeat): void {
   metrics.gauge({
     name: 'whago_bridge_chips',
     help: 'Chips in this process, by state.',
     read: () => roster.countByState().map(([state, count]) => [{ state }, count]),
   })
   metrics.gauge({ name: 'whago_bridge_events_waiting', help: 'Events not yet taken by the backend.', read: () => [[{}, outbox.waiting]] })
+  metrics.gauge({ name: 'whago_bridge_backend_heard', help: 'Whether the backend answers our signs of life.', read: () => [[{}, Number(heartbeat.fresh)]] })
   metrics.gauge({ name: 'whago_bridge_dials_waiting', help: 'Chips in line to connect.', read: () => [[{}, pacer.waiting]] })
 }
 
@@ -97,7 +112,7 @@ function stopOnSignals(log: Log, stop: () => Promise<void>): void {
     stopping = true
     log.info('bridge.stopping', { signal })
     setTimeout(() => process.exit(0), STOP_MOST_MS)
-    void stop().then(() => process.exit(0))
+    void stop().catch((error: unknown) => log.warning('bridge.stop_failed', { error: String(error) })).then(() => process.exit(0))
   }
   process.on('SIGTERM', onSignal)
   process.on('SIGINT', onSignal)
@@ -111,7 +126,7 @@ function endpointOf(url: URL): Endpoint {
 try {
   await main()
 } catch (error) {
-  if (!(error instanceof ConfigError || error instanceof DataLockTaken)) throw error
+  if (!(error instanceof ConfigError)) throw error
   process.stderr.write(`whago bridge: ${error.message}\n`)
   process.exit(EXIT_BAD_CONFIG)
 }

@@ -4,12 +4,19 @@ import { z } from 'zod'
 
 import type { Endpoint } from './config.ts'
 import { isGatewayUrl } from './egress-agents.ts'
+import { KEEP_ALIVE_MAX_S, KEEP_ALIVE_MIN_S, USUAL_THRIFT } from './thrift.ts'
 
 /** E.164 without the plus: at most 15 digits; the shortest national numbers with country code have 8. */
 const phone = z.string().transform((text) => text.replace(/^\+/, '')).pipe(z.string().regex(/^[1-9]\d{7,14}$/, 'must be a phone number with country code, digits only'))
 
-/** Also the name of a folder, so nothing but a UUID. */
+/** Also a part of paths, so nothing but a UUID. */
 export const chipId = z.uuid().transform((text) => text.toLowerCase())
+
+const thrift = {
+  history: z.enum(['none', 'recent']).default(USUAL_THRIFT.history),
+  keep_alive_s: z.int().min(KEEP_ALIVE_MIN_S).max(KEEP_ALIVE_MAX_S).default(USUAL_THRIFT.keep_alive_s),
+  status_posts: z.boolean().default(USUAL_THRIFT.status_posts),
+}
 
 export function schemasFor(gateway: Endpoint) {
   const proxyUrl = z.string().max(PROXY_URL_MOST_CHARS).refine(
@@ -21,9 +28,9 @@ export function schemasFor(gateway: Endpoint) {
     proxy_url: proxyUrl,
     pairing: z.enum(['qr', 'code']).default('qr'),
     phone: phone.nullish().transform((value) => value ?? null),
-    history: z.enum(['none', 'recent']).default('none'),
+    ...thrift,
   }).refine((body) => body.pairing === 'qr' || body.phone !== null, { path: ['phone'], message: 'is needed for pairing by code' })
-  return { create, proxy: z.strictObject({ proxy_url: proxyUrl }), pairingCode: z.strictObject({ phone }), empty: z.strictObject({}) }
+  return { create, thrift: z.strictObject(thrift), proxy: z.strictObject({ proxy_url: proxyUrl }), pairingCode: z.strictObject({ phone }), empty: z.strictObject({}) }
 }
 
 /** A host name has at most 253 characters and a chip's credential far less than the rest. */

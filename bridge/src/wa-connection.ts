@@ -6,12 +6,16 @@
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks'
-import makeWASocket, { type ConnectionState } from 'baileys'
+import makeWASocket, { type BinaryNode, type ConnectionState } from 'baileys'
+import type { WebSocket } from 'ws'
 
-import { AuthStoreError, type ChipAuth } from './auth-store.ts'
-import { baileysConfig, type History } from './baileys-config.ts'
+import type { ChipAuth } from './auth-store.ts'
+import { baileysConfig } from './baileys-config.ts'
 import type { Closing } from './close-policy.ts'
 import { EgressAgents, type GatewayRefusal } from './egress-agents.ts'
+import { gateFrames } from './frame-gate.ts'
+import { PHONE_LIMITS, PhoneWatch, type PhoneLimits } from './phone-watch.ts'
+import type { Thrift } from './thrift.ts'
 
 const FIRST_QR_MS = 60_000
 const NEXT_QR_MS = 20_000
@@ -23,23 +27,25 @@ export type ConnectionLimits = {
   loginMs: number
   /** For a polite end; then the sockets are destroyed. */
   closeMs: number
+  phone: PhoneLimits
 }
 
-export const CONNECTION_LIMITS: ConnectionLimits = { connectMs: 30_000, loginMs: 120_000, closeMs: 2_000 }
+export const CONNECTION_LIMITS: ConnectionLimits = { connectMs: 30_000, loginMs: 120_000, closeMs: 2_000, phone: PHONE_LIMITS }
 
 export interface ConnectionListener {
   onQr(qr: string, expiresAt: Date): void
   onOpen(jid: string): void
   /** The last call. Not made for a connection that we end ourselves. */
   onClosed(closing: Closing): void
-  onAuthFailed(error: AuthStoreError): void
   onMediaRefused(): void
+  /** The phone has not been heard of for long, or is there again. Only while the connection is open. */
+  onPhoneOffline(offline: boolean): void
 }
 
 export type ConnectionOptions = {
   proxyUrl: string
   auth: ChipAuth
-  history: History
+  thrift: Thrift
   limits: ConnectionLimits
   listener: ConnectionListener
 }
@@ -67,6 +73,7 @@ export class WaConnection {
   #watchdog: NodeJS.Timeout
   #release: NodeJS.Timeout | null = null
   #qrSeen = false
+  #phone: PhoneWatch | null = null
   #over = false
   #resolveEnded: () => void = () => undefined
 
@@ -112,10 +119,12 @@ export class WaConnection {
   }
 
   #makeSocket(): Socket {
-    const { auth, history } = this.#options
-    const socket = makeWASocket(baileysConfig(auth, this.#agents, history))
+    const { auth, thrift } = this.#options
+    const socket = makeWASocket(baileysConfig(auth, this.#agents, thrift))
+    gateFrames(Reflect.get(socket.ws, 'socket') as WebSocket, () => auth.settled())
     socket.ev.on('connection.update', (update) => this.#onUpdate(update))
-    socket.ev.on('creds.update', () => this.#saveCreds())
+    socket.ev.on('creds.update', () => void auth.saveCreds().catch(() => undefined)) // the store tells of a failure
+    for (const tag of ['message', 'receipt']) socket.ws.on(`CB:${tag}`, (node: BinaryNode) => this.#phone?.saw(node))
     socket.ws.on('open', () => (this.#watchdog = this.#watch('login', this.#options.limits.loginMs)))
     socket.ws.on('unexpected-response', (_request: unknown, response: { statusCode: number }) => {
       this.#upgradeStatus = response.statusCode
@@ -128,10 +137,7 @@ export class WaConnection {
     if (update.connection === 'close') this.#onClose(update.lastDisconnect?.error)
     if (this.#over) return
     if (update.qr) this.#onQr(update.qr)
-    if (update.connection === 'open') {
-      clearTimeout(this.#watchdog)
-      this.#options.listener.onOpen(this.#options.auth.creds.me?.id ?? '')
-    }
+    if (update.connection === 'open') this.#onOpen()
   }
 
   #onQr(qr: string): void {
@@ -141,16 +147,23 @@ export class WaConnection {
     this.#options.listener.onQr(qr, new Date(Date.now() + validMs))
   }
 
+  #onOpen(): void {
+    clearTimeout(this.#watchdog)
+    const { auth, limits, listener } = this.#options
+    listener.onOpen(auth.creds.me?.id ?? '')
+    this.#phone = new PhoneWatch({
+      creds: auth.creds,
+      limits: limits.phone,
+      save: () => void auth.saveCreds().catch(() => undefined),
+      onOffline: (offline) => {
+        if (!this.#over) listener.onPhoneOffline(offline)
+      },
+    })
+  }
+
   #onRefusal(refusal: GatewayRefusal): void {
     this.#refusal = refusal
     this.#finish(new Error(`gateway answered ${refusal.status}`))
-  }
-
-  #saveCreds(): void {
-    this.#options.auth.saveCreds().catch((error: unknown) => {
-      if (this.#over) return
-      this.#options.listener.onAuthFailed(error as AuthStoreError)
-    })
   }
 
   #watch(step: 'connect' | 'login', limitMs: number): NodeJS.Timeout {
@@ -171,6 +184,7 @@ export class WaConnection {
   #onClose(error: unknown): void {
     clearTimeout(this.#watchdog)
     clearTimeout(this.#release ?? undefined)
+    this.#phone?.close()
     this.#agents.release()
     this.#resolveEnded()
     if (this.#over) return

@@ -7,8 +7,8 @@ import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { after, afterEach, before, describe, it } from 'node:test'
 
-import { makeApi } from '../src/api.ts'
-import type { ChipView, Pairing } from '../src/chip-session.ts'
+import { makeApi, type ApiParts } from '../src/api.ts'
+import type { ChipView, Pairing } from '../src/chip-view.ts'
 import { makeLog } from '../src/log.ts'
 import { PHONE, SECRET, World } from './kit.ts'
 
@@ -18,13 +18,16 @@ describe('the API', () => {
   let world: World
   let server: Server
   let base: string
+  let parts: ApiParts
   before(async () => {
     world = await World.make()
     const [host, port] = world.gateway.host.split(':')
     const gateway = { host: host!, port: Number(port) }
-    server = makeApi({
+    parts = {
       roster: world.roster, metrics: world.metrics, log: makeLog('error'), secret: SECRET, gateway, bootId: 'boot-1', startedAt: new Date(),
-    })
+      isHeard: () => world.heartbeat.fresh,
+    }
+    server = makeApi(parts)
     server.listen(0, '127.0.0.1')
     await once(server, 'listening')
     base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
@@ -55,7 +58,9 @@ describe('the API', () => {
     assert.equal(created.body['state'], 'connecting')
     await world.becomes(body.chip_id, 'qr')
     const shown = await call('GET', `/sessions/${body.chip_id}`)
-    assert.deepEqual(Object.keys(shown.body), ['chip_id', 'state', 'since', 'phone_number', 'pairing', 'history', 'attempt', 'last_error', 'next_retry_at'])
+    assert.deepEqual(Object.keys(shown.body), [
+      'chip_id', 'state', 'since', 'phone_number', 'pairing', 'history', 'keep_alive_s', 'status_posts', 'attempt', 'last_error', 'next_retry_at', 'phone_seen_at',
+    ])
     const qr = (await call('GET', `/sessions/${body.chip_id}/qr`)).body as Pairing
     assert.match(qr.qr!, /^https:\/\/wa\.me\//)
     const all = await call('GET', '/sessions')
@@ -83,6 +88,52 @@ describe('the API', () => {
     assert.equal((await call('DELETE', `/sessions/${chipId}`)).status, 200, 'deleting again is no error')
   })
 
+  it('changes the thrift of a chip, which reconnects with it', async () => {
+    const chipId = await world.createOpen()
+    const seen = world.gateway.connects.length
+    const same = await call('POST', `/sessions/${chipId}/thrift`, { history: 'none', keep_alive_s: 30, status_posts: false })
+    assert.deepEqual([same.status, same.body['state']], [200, 'open'])
+    const changed = await call('POST', `/sessions/${chipId}/thrift`, { history: 'recent', keep_alive_s: 60, status_posts: true })
+    assert.deepEqual([changed.status, changed.body['keep_alive_s'], changed.body['history'], changed.body['status_posts']], [200, 60, 'recent', true])
+    await world.becomes(chipId, 'open')
+    assert.equal(world.gateway.connects.length, seen + 1)
+    assert.equal(codeOf(await call('POST', `/sessions/${chipId}/thrift`, { keep_alive_s: 1 })), 'invalid_body')
+    assert.equal((await call('POST', `/sessions/${randomUUID()}/thrift`, {})).status, 404)
+  })
+
+  it('unlinks the phone on logout, keeps the chip and forgets the pairing', async () => {
+    const chipId = await world.createOpen()
+    const answer = await call('POST', `/sessions/${chipId}/logout`)
+    assert.deepEqual([answer.status, answer.body], [200, { unlinked: true }])
+    assert.ok(world.edge.heard.includes('iq:md:remove-companion-device'))
+    const chip = (await call('GET', `/sessions/${chipId}`)).body
+    assert.deepEqual([chip['state'], chip['phone_number'], chip['last_error']], ['logged_out', null, { layer: 'bridge', code: 'asked', reason: 'unlinked_by_user' }])
+    assert.equal(world.backend.state.chips.get(chipId)!.creds, null)
+    await call('POST', '/sessions/create', order({ chip_id: chipId }))
+    await world.becomes(chipId, 'qr')
+  })
+
+  it('refuses a chip that another bridge runs, and does not keep it', async () => {
+    const body = order()
+    world.backend.state.answer('/beat', { bridge_id: 'another' } as never)
+    world.backend.state.answer(`/chips/${body.chip_id}/claim`, { bridge_id: 'another' } as never)
+    const refused = await call('POST', '/sessions/create', body)
+    assert.deepEqual([refused.status, codeOf(refused)], [409, 'runs_elsewhere'])
+    assert.equal((await call('GET', `/sessions/${body.chip_id}`)).status, 404)
+    const kept = await call('DELETE', `/sessions/${body.chip_id}`)
+    assert.deepEqual([kept.status, codeOf(kept)], [409, 'runs_elsewhere'])
+  })
+
+  it('is ready while the backend hears it', async () => {
+    assert.equal((await call('GET', '/readyz', undefined, null)).body['status'], 'ready')
+    const silent = makeApi({ ...parts, isHeard: () => false })
+    silent.listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    const answer = await fetch(`http://127.0.0.1:${(silent.address() as AddressInfo).port}/readyz`)
+    silent.close()
+    assert.deepEqual([answer.status, ((await answer.json()) as { status: string }).status], [503, 'backend_away'])
+  })
+
   it('makes pairing codes', async () => {
     const body = order({ pairing: 'code', phone: `+${PHONE}` })
     await call('POST', '/sessions/create', body)
@@ -100,6 +151,7 @@ describe('the API', () => {
       const paths: [string, string][] = [
         ['POST', '/sessions/create'], ['GET', '/sessions'], ['GET', `/sessions/${randomUUID()}`], ['DELETE', `/sessions/${randomUUID()}`],
         ['GET', `/sessions/${randomUUID()}/qr`], ['POST', `/sessions/${randomUUID()}/stop`], ['POST', `/sessions/${randomUUID()}/proxy`], ['POST', `/sessions/${randomUUID()}/pairing-code`],
+        ['POST', `/sessions/${randomUUID()}/thrift`], ['POST', `/sessions/${randomUUID()}/logout`],
       ]
       for (const [method, path] of paths) assert.equal((await call(method, path, undefined, secret)).status, 401, `${method} ${path}`)
     }
@@ -118,6 +170,9 @@ describe('the API', () => {
     [{ pairing: 'code' }, /^phone: is needed/],
     [{ phone: 'not-a-phone' }, /^phone: must be a phone number/],
     [{ history: 'full' }, /^history: /],
+    [{ keep_alive_s: 5 }, /^keep_alive_s: /],
+    [{ keep_alive_s: 600 }, /^keep_alive_s: /],
+    [{ status_posts: 'yes' }, /^status_posts: /],
     [{ surprise: 1 }, /surprise/],
   ]
   for (const [change, said] of bad) {

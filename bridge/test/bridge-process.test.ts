@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 
-import type { ChipView, Pairing } from '../src/chip-session.ts'
+import type { ChipView, Pairing } from '../src/chip-view.ts'
 import { PHONE, SECRET, until } from './kit.ts'
 import { StandInBackend } from './stand-in/backend.ts'
 import { Edge } from './stand-in/edge.ts'
@@ -86,7 +86,7 @@ describe('the bridge process', () => {
     await backend.listen()
     writeFileSync(join(folder, 'ca.pem'), edge.tls.caPem)
     env = {
-      BRIDGE_PORT: '0', BRIDGE_SECRET: SECRET, BRIDGE_GATEWAY: gateway.host, BRIDGE_EVENTS_URL: backend.url.href, BRIDGE_DATA_DIR: join(folder, 'state'),
+      BRIDGE_PORT: '0', BRIDGE_SECRET: SECRET, BRIDGE_GATEWAY: gateway.host, BRIDGE_BACKEND_URL: backend.url.href,
       NODE_EXTRA_CA_CERTS: join(folder, 'ca.pem'), NOISE_ROOT: Buffer.from(edge.noise.root.public).toString('hex'), WATCH_FILE: watchFile,
     }
     bridge = new Bridge(env)
@@ -131,6 +131,7 @@ describe('the bridge process', () => {
 
   it('keeps the pairing when it is killed with -9', async () => {
     await bridge.end('SIGKILL')
+    backend.state.bury() // as the real one does when somebody else answers at the address
     bridge = new Bridge(env)
     await bridge.ready()
     assert.deepEqual((await bridge.call<{ items: unknown[] }>('GET', '/sessions')).items, [], 'no proxy URL is kept, so nothing starts by itself')
@@ -140,11 +141,14 @@ describe('the bridge process', () => {
     assert.deepEqual(edge.logins.slice(logins), [PHONE])
   })
 
-  it('refuses a second bridge on its data folder', async () => {
+  it('does not run a chip that another bridge runs', async () => {
     const second = new Bridge(env)
-    const [code] = (await once(second.process, 'exit')) as [number]
-    assert.equal(code, 2)
-    assert.match(second.output, /^whago bridge: another bridge \(process \d+\) uses this data folder\n$/)
+    await second.ready()
+    const refused = await second.call<{ error: { code: string } }>('POST', '/sessions/create', { chip_id: chipId, proxy_url: gateway.proxyUrl() })
+    assert.equal(refused.error.code, 'runs_elsewhere')
+    assert.equal(await bridge.state(chipId), 'open')
+    await second.end('SIGTERM')
+    assert.equal(backend.state.chips.get(chipId)!.bridge !== null, true)
   })
 
   it('ends in time on SIGTERM, politely, with the last events told and nobody unlinked', async () => {
@@ -153,16 +157,16 @@ describe('the bridge process', () => {
     assert.equal(code, 0)
     assert.ok(ms < STOP_WITHIN_MS, `${ms} ms`)
     assert.equal(backend.kinds(chipId).at(-1), 'closed')
+    assert.equal(backend.state.chips.get(chipId)!.bridge, null, 'the chip is free at once')
     assert.equal(edge.heard.slice(heard).some((iq) => iq.includes('remove-companion-device')), false)
     assert.equal(edge.clients.size, 0)
   })
 
-  it('ends in time on SIGTERM even when the gateway hangs and the backend is away', async () => {
-    bridge = new Bridge({ ...env, BRIDGE_EVENTS_URL: 'http://127.0.0.1:9/nobody' })
+  it('ends in time on SIGTERM even when the backend is away', async () => {
+    bridge = new Bridge({ ...env, BRIDGE_BACKEND_URL: 'http://127.0.0.1:9' })
     await bridge.ready()
-    gateway.mood = { kind: 'hang' }
     await create()
-    await until(() => gateway.connects.length > 0, () => 'the CONNECT')
+    await bridge.becomes(chipId, 'backoff')
     const [code, ms] = await bridge.end('SIGTERM')
     assert.equal(code, 0)
     assert.ok(ms < STOP_WITHIN_MS, `${ms} ms`)

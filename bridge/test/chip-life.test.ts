@@ -1,8 +1,6 @@
 /** The life of a chip: real Baileys against the stand-in of WhatsApp's edge, through a counting gateway. */
 
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 
 import { PHONE, until, World } from './kit.ts'
@@ -16,6 +14,7 @@ describe('a chip', () => {
   after(() => world.close())
 
   const lastClient = () => [...world.edge.clients].at(-1)!
+  const kept = (chipId: string) => world.backend.state.chips.get(chipId)!
 
   it('shows a QR code, is scanned, restarts and opens', async () => {
     const chipId = await world.create()
@@ -88,7 +87,7 @@ describe('a chip', () => {
     lastClient().sendStreamError(440, 'conflict')
     await world.becomes(chipId, 'replaced')
     assert.deepEqual(world.view(chipId).last_error, { layer: 'wa', code: 440, reason: 'replaced' })
-    assert.ok(existsSync(join(world.dataDir, chipId, 'creds.sealed')), 'the credentials stay')
+    assert.ok(kept(chipId).creds, 'the credentials stay')
     await world.roster.create(chipId, world.startOf())
     await world.becomes(chipId, 'open')
   })
@@ -98,7 +97,8 @@ describe('a chip', () => {
     world.edge.loginAnswer = { kind: 'failure', reason: 401 }
     lastClient().drop()
     await world.becomes(chipId, 'logged_out')
-    assert.equal(existsSync(join(world.dataDir, chipId)), false)
+    await until(() => kept(chipId).creds === null, () => 'the wiping')
+    assert.equal(kept(chipId).keys.size, 0)
     assert.equal(world.view(chipId).phone_number, null)
     await world.roster.create(chipId, world.startOf())
     await world.becomes(chipId, 'qr')
@@ -110,7 +110,7 @@ describe('a chip', () => {
     lastClient().drop()
     await world.becomes(chipId, 'stopped')
     assert.deepEqual(world.view(chipId).last_error, { layer: 'wa', code: 403, reason: 'forbidden' })
-    assert.ok(existsSync(join(world.dataDir, chipId, 'creds.sealed')))
+    assert.ok(kept(chipId).creds)
   })
 
   it('gives up on a login that WhatsApp does not answer, and tries again', async () => {
@@ -125,22 +125,78 @@ describe('a chip', () => {
   it('stops rather than start over when its credentials cannot be read', async () => {
     const chipId = await world.createOpen()
     await world.roster.get(chipId)!.stop()
-    const file = join(world.dataDir, chipId, 'creds.sealed')
-    const damaged = readFileSync(file).fill(0, 20, 30)
-    writeFileSync(file, damaged)
+    const damaged = Buffer.from(kept(chipId).creds!, 'base64').fill(0, 20, 30).toString('base64')
+    kept(chipId).creds = damaged
     await world.roster.create(chipId, world.startOf())
     assert.equal(world.view(chipId).state, 'stopped')
     assert.deepEqual(world.view(chipId).last_error, { layer: 'bridge', code: 'auth_unreadable', reason: 'auth_unreadable' })
-    assert.deepEqual(readFileSync(file), damaged)
+    assert.equal(kept(chipId).creds, damaged)
   })
 
   it('does not stay open on credentials that cannot be stored', async () => {
     const chipId = await world.createOpen()
-    const folder = join(world.dataDir, chipId)
-    renameSync(folder, `${folder}.away`)
+    world.backend.stateAway = true
     lastClient().drop()
-    await until(() => world.view(chipId).last_error?.code === 'auth_unwritable', () => 'the failed write')
-    renameSync(`${folder}.away`, folder)
+    await until(() => world.view(chipId).last_error?.code === 'backend_away', () => 'the failed write')
+    assert.equal(world.view(chipId).last_error?.reason, 'backend_unreachable')
+    world.backend.stateAway = false
+    await world.becomes(chipId, 'open')
+  })
+
+  it('confirms a pairing to WhatsApp only after it is stored', async () => {
+    const chipId = await world.create()
+    await world.becomes(chipId, 'qr')
+    let confirmedBefore: boolean | null = null
+    let letGo: () => void = () => undefined
+    world.backend.beforeState = async (path) => {
+      if (!path.endsWith('/write') || confirmedBefore !== null) return
+      await new Promise<void>((resolve) => (letGo = resolve))
+      confirmedBefore = world.edge.heard.slice(heard).includes('iq:-:pair-device-sign')
+    }
+    const heard = world.edge.heard.length
+    world.scan(chipId)
+    await new Promise((resolve) => setTimeout(resolve, 300)) // time for the confirmation to overtake, if it could
+    letGo()
+    await world.becomes(chipId, 'open')
+    assert.equal(confirmedBefore, false)
+    assert.ok(world.edge.heard.slice(heard).includes('iq:-:pair-device-sign'), 'it was confirmed at all')
+  })
+
+  it('never confirms a pairing that could not be stored', async () => {
+    const chipId = await world.create()
+    await world.becomes(chipId, 'qr')
+    const heard = world.edge.heard.length
+    world.backend.stateAway = true
+    world.scan(chipId)
+    await world.becomes(chipId, 'backoff')
+    assert.equal(world.edge.heard.slice(heard).includes('iq:-:pair-device-sign'), false)
+    world.backend.stateAway = false
+    await world.becomes(chipId, 'qr')
+  })
+
+  it('closes when the backend has not heard of this bridge for too long, and opens again when it has', async () => {
+    const chipId = await world.createOpen()
+    world.roster.lapse()
+    await world.becomes(chipId, 'backoff')
+    assert.deepEqual(world.view(chipId).last_error, { layer: 'bridge', code: 'hold_lapsed', reason: 'backend_unreachable' })
+    assert.equal(world.edge.clients.size, 0)
+    const epoch = kept(chipId).epoch
+    world.roster.retryNow()
+    await world.becomes(chipId, 'open')
+    assert.equal(kept(chipId).epoch, epoch + 1, 'it asked for the chip again before it dialled')
+  })
+
+  it('ends in silence when another bridge has taken it', async () => {
+    const chipId = await world.createOpen()
+    await until(() => world.backend.kinds(chipId).at(-1) === 'open', () => 'the event')
+    world.backend.state.steal(chipId)
+    lastClient().drop()
+    await world.becomes(chipId, 'stopped')
+    assert.equal(world.view(chipId).last_error?.reason, 'runs_elsewhere')
+    assert.equal(world.edge.clients.size, 0)
+    assert.equal(world.backend.kinds(chipId).includes('closed'), false)
+    kept(chipId).bridge = null
+    await world.roster.create(chipId, world.startOf())
     await world.becomes(chipId, 'open')
   })
 
@@ -166,14 +222,14 @@ describe('a chip', () => {
     assert.equal(await world.roster.remove(chipId, true), true)
     await until(() => world.edge.heard.includes('iq:md:remove-companion-device'), () => 'the logout')
     assert.equal(world.roster.get(chipId), undefined)
-    assert.equal(existsSync(join(world.dataDir, chipId)), false)
+    assert.equal(kept(chipId).creds, null)
   })
 
   it('cannot unlink when it is not connected, and says so', async () => {
     const chipId = await world.createOpen()
     await world.roster.get(chipId)!.stop()
     assert.equal(await world.roster.remove(chipId, true), false)
-    assert.equal(existsSync(join(world.dataDir, chipId)), false)
+    assert.equal(world.backend.state.chips.has(chipId), false)
   })
 
   it('is created once, however often it is asked for', async () => {

@@ -7,28 +7,28 @@ import { isGatewayUrl } from '../src/egress-agents.ts'
 const GOOD = {
   BRIDGE_SECRET: '0123456789abcdef',
   BRIDGE_GATEWAY: 'gateway.local:3128',
-  BRIDGE_EVENTS_URL: 'http://127.0.0.1:8000/internal/bridge/events',
-  BRIDGE_DATA_DIR: '/var/lib/whago/bridge',
+  BRIDGE_BACKEND_URL: 'http://127.0.0.1:8000',
 }
 
 describe('the settings', () => {
   it('have defaults for what may be left out', () => {
     const config = readConfig({ ...GOOD, PATH: '/bin' })
-    assert.deepEqual([config.host, config.port, config.stateKey], ['127.0.0.1', 3001, GOOD.BRIDGE_SECRET])
+    assert.deepEqual([config.host, config.port, config.publicUrl], ['127.0.0.1', 3001, null])
     assert.deepEqual(config.gateway, { host: 'gateway.local', port: 3128 })
   })
 
   const bad: [change: Record<string, string>, sentence: RegExp][] = [
     [{ BRIDGE_SECRET: '' }, /^BRIDGE_SECRET is missing\.$/],
     [{ BRIDGE_SECRET: 'too-short' }, /^BRIDGE_SECRET must have at least 16 characters\.$/],
-    [{ BRIDGE_STATE_KEY: 'too-short' }, /^BRIDGE_STATE_KEY must have/],
+    [{ BRIDGE_PUBLIC_URL: 'bridge.internal:3001' }, /^BRIDGE_PUBLIC_URL must be an http or https URL/],
     [{ BRIDGE_GATEWAY: '' }, /^BRIDGE_GATEWAY is missing\.$/],
     [{ BRIDGE_GATEWAY: 'gateway' }, /^BRIDGE_GATEWAY must look like host:port\.$/],
     [{ BRIDGE_GATEWAY: 'http://gateway:1' }, /^BRIDGE_GATEWAY must look/],
     [{ BRIDGE_GATEWAY: 'gateway:70000' }, /^BRIDGE_GATEWAY must look/],
-    [{ BRIDGE_EVENTS_URL: 'ftp://x' }, /^BRIDGE_EVENTS_URL must be an http or https URL/],
-    [{ BRIDGE_EVENTS_URL: 'http://user:pass@x' }, /^BRIDGE_EVENTS_URL must be/],
-    [{ BRIDGE_DATA_DIR: '' }, /^BRIDGE_DATA_DIR is missing\.$/],
+    [{ BRIDGE_BACKEND_URL: 'ftp://x' }, /^BRIDGE_BACKEND_URL must be an http or https URL/],
+    [{ BRIDGE_BACKEND_URL: 'http://user:pass@x' }, /^BRIDGE_BACKEND_URL must be/],
+    [{ BRIDGE_BACKEND_URL: '' }, /^BRIDGE_BACKEND_URL is missing\.$/],
+    [{ BRIDGE_DATA_DIR: '/var/lib/whago' }, /^BRIDGE_DATA_DIR is not a setting of the bridge/],
     [{ BRIDGE_PORT: 'http' }, /^BRIDGE_PORT must be a whole number from 0 to 65535\.$/],
     [{ BRIDGE_PORT: '65536' }, /^BRIDGE_PORT must be/],
     [{ BRIDGE_MAX_CHIPS: '0' }, /^BRIDGE_MAX_CHIPS must be a whole number from 1 to 1000\.$/],

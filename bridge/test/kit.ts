@@ -1,19 +1,20 @@
 /** A whole world on loopback for one test file: edge, gateway, backend and the bridge's own parts, really connected. */
 
 import { randomUUID } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import tls from 'node:tls'
 import { WA_CERT_DETAILS } from 'baileys'
 
+import { BackendAuthStore } from '../src/backend-auth-store.ts'
+import { Backend } from '../src/backend.ts'
 import { ChipRoster } from '../src/chip-roster.ts'
-import type { ChipParts, ChipState, Start } from '../src/chip-session.ts'
+import type { ChipParts } from '../src/chip-session.ts'
+import type { ChipState, Start } from '../src/chip-view.ts'
 import { ConnectPacer } from '../src/connect-pacer.ts'
 import { EventOutbox } from '../src/events.ts'
-import { FileAuthStore } from '../src/file-auth-store.ts'
+import { Heartbeat } from '../src/heartbeat.ts'
 import { makeLog } from '../src/log.ts'
 import { Metrics } from '../src/metrics.ts'
+import { USUAL_THRIFT } from '../src/thrift.ts'
 import { blameConnection, type ConnectionLimits } from '../src/wa-connection.ts'
 import { StandInBackend } from './stand-in/backend.ts'
 import { Edge } from './stand-in/edge.ts'
@@ -24,7 +25,11 @@ export const PHONE = '5511987654321'
 /** Far above what anything here takes; only a failing test waits so long. */
 const PATIENCE_MS = 20_000
 const LOOK_MS = 10
-const TEST_LIMITS: ConnectionLimits = { connectMs: 1_500, loginMs: 1_500, closeMs: 200 }
+const TEST_LIMITS: ConnectionLimits = {
+  connectMs: 1_500, loginMs: 1_500, closeMs: 200, phone: { firstWordMs: 60_000, silentMs: 60_000, lookEveryMs: 60_000 },
+}
+/** A write that fails is given up on after this, so that a test need not wait for the real patience. */
+const PATIENCE_OF_WRITES_MS = 400
 
 export class World {
   readonly edge = new Edge()
@@ -32,13 +37,15 @@ export class World {
   readonly metrics = new Metrics()
   gateway!: StandInGateway
   outbox!: EventOutbox
-  store!: FileAuthStore
+  store!: BackendAuthStore
   roster!: ChipRoster
-  dataDir!: string
+  heartbeat!: Heartbeat
+  limits = TEST_LIMITS
+  #client!: Backend
 
-  static async make(): Promise<World> {
+  static async make(limits: Partial<ConnectionLimits> = {}): Promise<World> {
     const world = new World()
-    world.dataDir = await mkdtemp(join(tmpdir(), 'whago-bridge-'))
+    world.limits = { ...TEST_LIMITS, ...limits }
     world.gateway = new StandInGateway(await world.edge.listen())
     await world.gateway.listen()
     await world.backend.listen()
@@ -51,18 +58,33 @@ export class World {
   async start(): Promise<void> {
     const log = makeLog('error')
     const { metrics } = this
-    this.store = await FileAuthStore.open(this.dataDir, SECRET)
-    this.outbox = new EventOutbox({ url: this.backend.url, secret: SECRET, bootId: randomUUID(), log, metrics, firstRetryMs: 20 })
+    const bridgeId = randomUUID()
+    this.#client = new Backend(this.backend.url, SECRET)
+    this.store = new BackendAuthStore({
+      backend: this.#client, bridgeId, beat: () => this.heartbeat.beat(), patienceMs: PATIENCE_OF_WRITES_MS,
+    })
+    this.outbox = new EventOutbox({ url: this.backend.eventsUrl, secret: SECRET, bootId: bridgeId, log, metrics, firstRetryMs: 20 })
     const pacer = new ConnectPacer({ mostAtOnce: 10, gapMs: 1, holdMs: 5_000 })
-    const parts: ChipParts = { store: this.store, outbox: this.outbox, pacer, metrics, log, limits: TEST_LIMITS, chance: () => 0 }
+    const parts: ChipParts = { store: this.store, outbox: this.outbox, pacer, metrics, log, limits: this.limits, chance: () => 0 }
     this.roster = new ChipRoster(parts, 50)
+    this.heartbeat = new Heartbeat({
+      backend: this.#client,
+      log,
+      vitals: () => ({ bridge_id: bridgeId, url: 'http://127.0.0.1:1', started_at: new Date().toISOString(), max_chips: 50, draining: false }),
+      onLapsed: () => this.roster.lapse(),
+      onRestored: () => this.roster.retryNow(),
+    })
+    await this.heartbeat.beat()
+    this.heartbeat.start()
   }
 
   async stop(): Promise<void> {
     await this.roster.shutDown()
     await this.outbox.drain(1_000)
     await this.outbox.close()
+    this.heartbeat.close()
     await this.store.close()
+    await this.#client.close()
   }
 
   async close(): Promise<void> {
@@ -70,7 +92,6 @@ export class World {
     await this.gateway.close()
     await this.edge.close()
     await this.backend.close()
-    await rm(this.dataDir, { recursive: true, force: true })
   }
 
   /** After each test: no chip of one is in the way of the next, and everybody behaves again. */
@@ -79,11 +100,14 @@ export class World {
     this.edge.upgradeStatus = null
     this.gateway.mood = { kind: 'tunnel' }
     this.backend.status = 204
+    this.backend.away = false
+    this.backend.stateAway = false
+    this.backend.beforeState = () => Promise.resolve()
     await Promise.all(this.roster.list().map((chip) => this.roster.remove(chip.chipId, false)))
   }
 
   startOf(changes: Partial<Start> = {}): Start {
-    return { proxyUrl: this.gateway.proxyUrl(), pairing: 'qr', phone: null, history: 'none', ...changes }
+    return { proxyUrl: this.gateway.proxyUrl(), pairing: 'qr', phone: null, thrift: USUAL_THRIFT, ...changes }
   }
 
   /** A new chip on its way. */

@@ -13,28 +13,40 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 import httpx
 import pytest
+import uvicorn
 
+from tests.factories import make_chip, make_ready_pool, make_user
+from tests.web.api_setup import config
 from whago.bridge.client import BridgeClient
 from whago.bridge.events import SIGNATURE_HEADER, TIMESTAMP_HEADER
+from whago.bridge.fleet import BridgeFleet
+from whago.domain.actions.bridges import beat_bridge
+from whago.domain.models import Engine
+from whago.kit import clock
+from whago.main.embedded import free_port
 from whago.main.node import BRIDGE_DIR, install_modules, node_binary
+from whago.web.app import create_app
 
 SECRET = "a-secret-of-the-tests-0123456789"
 PHONE = "5511987654321"
+EVENTS = "/internal/bridge/events"
 Value = TypeVar("Value")
 Server = TypeVar("Server", bound=socketserver.BaseServer)
 
-PATIENCE_S = 30.0  # far above what anything here takes; only a failing test waits so long
+PATIENCE_S = 60.0  # far above what anything here takes; only a failing test waits so long
 
 
-def eventually(ask: Callable[[], Value], wanted: Callable[[Value], bool], what: str) -> Value:
+def eventually(
+    ask: Callable[[], Value], wanted: Callable[[Value], bool], what: str, patience_s: float = PATIENCE_S
+) -> Value:
     """The first answer that is wanted. Fails with the last one when none comes."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while True:
         answer = ask()
         if wanted(answer):
@@ -51,35 +63,67 @@ class PostedEvent:
     body: bytes
 
 
-class Backend(ThreadingHTTPServer):
-    """Takes whatever is posted."""
+class Backend:
+    """The real web application behind a real port, on the tests' database; what is posted as an event is kept."""
 
-    daemon_threads = True
-
-    def __init__(self) -> None:
+    def __init__(self, **changes: Any) -> None:
         self.posted: list[PostedEvent] = []
-        super().__init__(("127.0.0.1", 0), _BackendRequest)
+        self.fleet = BridgeFleet(SECRET)
+        self.app = create_app(config(bridge=self.fleet, bridge_secret=SECRET, **changes))
+        self.port = free_port()
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/internal/bridge/events"
+        return f"http://127.0.0.1:{self.port}"
 
-
-class _BackendRequest(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Backend
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        bearer, timestamp, signature = (
-            self.headers.get(name) for name in ("Authorization", TIMESTAMP_HEADER, SIGNATURE_HEADER)
+    def start(self) -> None:
+        """Again after ``stop``, for a backend that comes back at the same address."""
+        server = uvicorn.Server(
+            uvicorn.Config(
+                self._keeping,
+                host="127.0.0.1",
+                port=self.port,
+                log_level="error",
+                interface="asgi3",
+                timeout_graceful_shutdown=1,
+            )
         )
-        self.server.posted.append(PostedEvent(bearer, timestamp, signature, body))
-        self.send_response(204)
-        self.end_headers()
+        self._server = server
+        self._thread = threading.Thread(target=server.run, daemon=True)
+        self._thread.start()
+        eventually(lambda: server.started, bool, "the web server")
 
-    def log_message(self, *_: object) -> None:
-        pass
+    def stop(self) -> None:
+        assert self._server is not None
+        assert self._thread is not None
+        self._server.should_exit = True
+        self._thread.join()
+
+    def close(self) -> None:
+        self.stop()
+        self.fleet.close()
+
+    async def _keeping(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or scope["path"] != EVENTS:
+            await self.app(scope, receive, send)
+            return
+        body = b""
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        told = (headers.get(name.lower()) for name in ("Authorization", TIMESTAMP_HEADER, SIGNATURE_HEADER))
+        self.posted.append(PostedEvent(*told, body))
+        given = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+        async def again() -> Any:
+            return next(given, None) or await receive()
+
+        await self.app(scope, again, send)
 
 
 class Gateway(socketserver.ThreadingTCPServer):
@@ -160,11 +204,21 @@ class BridgeProcess:
         self.process.terminate()
         return self.process.wait(PATIENCE_S)
 
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(PATIENCE_S)
+
 
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    with started_edge(tmp_path_factory.mktemp("edge")) as edge:
+        yield edge
+
+
+@contextlib.contextmanager
+def started_edge(folder: Path) -> Iterator[Edge]:
+    """The stand-in of WhatsApp's edge, as a process."""
     install_modules()
-    folder = tmp_path_factory.mktemp("edge")
     process = subprocess.Popen(
         [node_binary(), BRIDGE_DIR / "test/stand-in/main.ts", folder], stdout=subprocess.PIPE, text=True
     )
@@ -181,8 +235,11 @@ def gateway(edge: Edge) -> Iterator[Gateway]:
 
 
 @pytest.fixture(scope="module")
-def backend() -> Iterator[Backend]:
-    yield from _serving(Backend())
+def backend(gateway: Gateway, postgres_url: str, _engine: None) -> Iterator[Backend]:
+    backend = Backend(gateway_address=gateway.address)
+    backend.start()
+    yield backend
+    backend.close()
 
 
 def _serving(server: Server) -> Iterator[Server]:
@@ -193,25 +250,23 @@ def _serving(server: Server) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def bridge(
-    edge: Edge, gateway: Gateway, backend: Backend, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[BridgeProcess]:
-    started = start_bridge(edge, gateway.address, backend.url, tmp_path_factory.mktemp("bridge"))
+def bridge(edge: Edge, gateway: Gateway, backend: Backend) -> Iterator[BridgeProcess]:
+    started = start_bridge(edge, gateway.address, backend.url)
     yield started
     assert started.stop() == 0
 
 
-def start_bridge(edge: Edge, gateway_address: str, events_url: str, folder: Path) -> BridgeProcess:
+def start_bridge(edge: Edge, gateway_address: str, backend_url: str, **changes: str) -> BridgeProcess:
     """A bridge on a free port that trusts the edge's certificate."""
     environment = {
         "PATH": os.environ["PATH"],
         "BRIDGE_PORT": "0",
         "BRIDGE_SECRET": SECRET,
         "BRIDGE_GATEWAY": gateway_address,
-        "BRIDGE_EVENTS_URL": events_url,
-        "BRIDGE_DATA_DIR": str(folder),
+        "BRIDGE_BACKEND_URL": backend_url,
         "NODE_EXTRA_CA_CERTS": edge.ca_file,
         "NOISE_ROOT": edge.noise_root,
+        **changes,
     }
     command: list[Path | str] = [
         node_binary(),
@@ -228,9 +283,24 @@ def start_bridge(edge: Edge, gateway_address: str, events_url: str, folder: Path
     return bridge
 
 
+def announce(bridge: BridgeProcess) -> None:
+    """What its next sign of life would do, after the tables were emptied."""
+    with BridgeClient(bridge.url, SECRET) as client:
+        known = client.list()
+    beat_bridge(
+        known.boot_id, url=bridge.url, started_at=known.started_at, max_chips=200, is_draining=False, now=clock.now()
+    )
+
+
+def a_chip(plan: str = "enterprise") -> UUID:
+    """A chip of a new customer, for our bridges; needs a pool."""
+    return make_chip(make_user(plan), engine=Engine.BRIDGE).chip_id
+
+
 @pytest.fixture
-def client(bridge: BridgeProcess, gateway: Gateway) -> Iterator[BridgeClient]:
-    """A client of a bridge without chips and of a gateway that tunnels."""
+def client(bridge: BridgeProcess, gateway: Gateway, database: str) -> Iterator[BridgeClient]:
+    """A client of a bridge without chips and of a gateway that tunnels; chips find a pool."""
+    make_ready_pool()
     with BridgeClient(bridge.url, SECRET) as client:
         yield client
         gateway.refusal = None

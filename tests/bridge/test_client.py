@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,11 +15,14 @@ from tests.bridge.conftest import (
     BridgeProcess,
     Edge,
     Gateway,
+    a_chip,
     eventually,
     start_bridge,
 )
+from tests.factories import make_ready_pool
 from whago.bridge.client import BridgeClient
 from whago.bridge.wire import BridgeChip
+from whago.domain.rules.thrift import Thrift
 from whago.errors import WhagoError
 
 
@@ -31,7 +33,7 @@ def becomes(client: BridgeClient, chip_id: UUID, state: str) -> BridgeChip:
 
 
 def open_chip(client: BridgeClient, edge: Edge, gateway: Gateway) -> UUID:
-    chip_id = uuid4()
+    chip_id = a_chip()
     client.create(chip_id, gateway.proxy_url())
     becomes(client, chip_id, "qr")
     pairing = client.qr(chip_id)
@@ -42,7 +44,7 @@ def open_chip(client: BridgeClient, edge: Edge, gateway: Gateway) -> UUID:
 
 
 def test_a_chip_is_created_scanned_and_open(client: BridgeClient, edge: Edge, gateway: Gateway) -> None:
-    chip_id = uuid4()
+    chip_id = a_chip()
     assert client.create(chip_id, gateway.proxy_url("chip-1")).state == "connecting"
     becomes(client, chip_id, "qr")
     pairing = client.qr(chip_id)
@@ -56,7 +58,7 @@ def test_a_chip_is_created_scanned_and_open(client: BridgeClient, edge: Edge, ga
 
 
 def test_every_connect_carries_the_chips_own_credential(client: BridgeClient, gateway: Gateway) -> None:
-    chip_id = uuid4()
+    chip_id = a_chip()
     seen = len(gateway.heads)
     client.create(chip_id, gateway.proxy_url("chip-2"))
     becomes(client, chip_id, "qr")
@@ -66,7 +68,7 @@ def test_every_connect_carries_the_chips_own_credential(client: BridgeClient, ga
 
 
 def test_creating_again_changes_nothing_and_another_proxy_is_refused(client: BridgeClient, gateway: Gateway) -> None:
-    chip_id = uuid4()
+    chip_id = a_chip()
     for _ in range(3):
         client.create(chip_id, gateway.proxy_url())
     with pytest.raises(WhagoError) as refused:
@@ -81,7 +83,7 @@ def test_a_closed_gateway_blocks_the_chip_until_it_is_told(
     client: BridgeClient, gateway: Gateway, status: int, reason: str
 ) -> None:
     gateway.refusal = (status, reason)
-    chip_id = uuid4()
+    chip_id = a_chip()
     client.create(chip_id, gateway.proxy_url())
     error = becomes(client, chip_id, "proxy_blocked").last_error
     assert error is not None
@@ -93,7 +95,7 @@ def test_a_closed_gateway_blocks_the_chip_until_it_is_told(
 
 def test_a_provider_in_trouble_is_retried_and_said_when(client: BridgeClient, gateway: Gateway) -> None:
     gateway.refusal = (503, "no_healthy_proxy")
-    chip_id = uuid4()
+    chip_id = a_chip()
     client.create(chip_id, gateway.proxy_url())
     chip = becomes(client, chip_id, "backoff")
     assert chip.next_retry_at is not None
@@ -126,7 +128,7 @@ def test_deleting_without_logout_unlinks_nothing(client: BridgeClient, edge: Edg
 
 
 def test_a_pairing_code_instead_of_a_qr_code(client: BridgeClient, gateway: Gateway) -> None:
-    chip_id = uuid4()
+    chip_id = a_chip()
     client.create(chip_id, gateway.proxy_url(), pairing="code", phone=PHONE)
     becomes(client, chip_id, "qr")
     pairing = client.qr(chip_id)
@@ -146,7 +148,7 @@ def test_an_unknown_chip_is_nothing_to_see_stop_or_delete(client: BridgeClient) 
 
 def test_a_proxy_that_is_not_the_gateway_is_refused(client: BridgeClient) -> None:
     with pytest.raises(WhagoError) as refused:
-        client.create(uuid4(), "http://chip:sesame@evil.example:3128")
+        client.create(a_chip(), "http://chip:sesame@evil.example:3128")
     assert (refused.value.code, refused.value.details) == ("bridge_refused", {"reason": "invalid_body"})
 
 
@@ -157,9 +159,10 @@ def test_a_wrong_secret_is_refused(bridge: BridgeProcess) -> None:
 
 
 def test_a_bridge_that_is_gone_is_unavailable_and_comes_back_with_the_pairing(
-    edge: Edge, gateway: Gateway, backend: Backend, tmp_path: Path
+    database: str, edge: Edge, gateway: Gateway, backend: Backend
 ) -> None:
-    bridge = start_bridge(edge, gateway.address, backend.url, tmp_path)
+    make_ready_pool()
+    bridge = start_bridge(edge, gateway.address, backend.url)
     with BridgeClient(bridge.url, SECRET) as client:
         chip_id = open_chip(client, edge, gateway)
         boot_id = client.list().boot_id
@@ -167,13 +170,37 @@ def test_a_bridge_that_is_gone_is_unavailable_and_comes_back_with_the_pairing(
         with pytest.raises(WhagoError) as away:
             client.get(chip_id)
         assert away.value.code == "bridge_unavailable"
-    bridge = start_bridge(edge, gateway.address, backend.url, tmp_path)
+    bridge = start_bridge(edge, gateway.address, backend.url)
     with BridgeClient(bridge.url, SECRET) as client:
         assert client.list().items == []
         assert client.list().boot_id != boot_id
         client.create(chip_id, gateway.proxy_url())
         becomes(client, chip_id, "open")
     assert bridge.stop() == 0
+
+
+def test_a_chip_that_does_not_exist_is_refused(client: BridgeClient, gateway: Gateway) -> None:
+    with pytest.raises(WhagoError) as refused:
+        client.create(uuid4(), gateway.proxy_url())
+    assert refused.value.details == {"reason": "unknown_chip"}
+    assert client.list().items == []
+
+
+def test_thrift_is_told_and_kept(client: BridgeClient, edge: Edge, gateway: Gateway) -> None:
+    chip_id = open_chip(client, edge, gateway)
+    changed = client.spare(chip_id, Thrift("recent", 45, status_posts=True))
+    assert changed is not None
+    assert (changed.history, changed.keep_alive_s, changed.status_posts) == ("recent", 45, True)
+    becomes(client, chip_id, "open")
+    assert client.spare(uuid4(), Thrift()) is None
+
+
+def test_logging_out_unlinks_and_the_next_start_pairs_anew(client: BridgeClient, edge: Edge, gateway: Gateway) -> None:
+    chip_id = open_chip(client, edge, gateway)
+    assert client.logout(chip_id)
+    assert becomes(client, chip_id, "logged_out").phone_number is None
+    client.create(chip_id, gateway.proxy_url())
+    becomes(client, chip_id, "qr")
 
 
 class _NoBridge(BaseHTTPRequestHandler):

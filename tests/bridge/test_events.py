@@ -8,11 +8,11 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
-from tests.bridge.conftest import PHONE, SECRET, Backend, Edge, Gateway, PostedEvent, eventually
+from tests.bridge.conftest import PHONE, SECRET, Backend, Edge, Gateway, PostedEvent, a_chip, eventually
 from whago.bridge.client import BridgeClient
 from whago.bridge.events import MAX_SKEW_S, read_event
 from whago.bridge.wire import BridgeEvent
@@ -29,7 +29,7 @@ def events_of(backend: Backend, chip_id: UUID) -> list[BridgeEvent]:
 
 
 def test_a_pairing_is_told_step_by_step(client: BridgeClient, edge: Edge, gateway: Gateway, backend: Backend) -> None:
-    chip_id = uuid4()
+    chip_id = a_chip()
     client.create(chip_id, gateway.proxy_url())
     shown = eventually(lambda: events_of(backend, chip_id), lambda events: len(events) == 2, "the QR code")[1]
     assert shown.kind == "session.qr"
@@ -45,6 +45,7 @@ def test_a_pairing_is_told_step_by_step(client: BridgeClient, edge: Edge, gatewa
     ]
     assert [event.seq for event in events] == sorted({event.seq for event in events})
     assert {event.boot_id for event in events} == {client.list().boot_id}
+    assert {event.epoch for event in events} == {1}
     assert events[-1].chip == client.get(chip_id)
     assert events[-1].chip.phone_number == PHONE
     assert events[-1].pairing is None
@@ -52,7 +53,7 @@ def test_a_pairing_is_told_step_by_step(client: BridgeClient, edge: Edge, gatewa
 
 def test_a_block_says_why(client: BridgeClient, gateway: Gateway, backend: Backend) -> None:
     gateway.refusal = (402, "quota_exhausted")
-    chip_id = uuid4()
+    chip_id = a_chip()
     client.create(chip_id, gateway.proxy_url())
     events = eventually(lambda: events_of(backend, chip_id), lambda events: len(events) == 2, "the block")
     assert events[1].kind == "session.proxy_blocked"
@@ -61,7 +62,7 @@ def test_a_block_says_why(client: BridgeClient, gateway: Gateway, backend: Backe
 
 
 def test_no_event_carries_a_credential(client: BridgeClient, gateway: Gateway, backend: Backend) -> None:
-    chip_id = uuid4()
+    chip_id = a_chip()
     client.create(chip_id, gateway.proxy_url("chip-credential"))
     eventually(lambda: events_of(backend, chip_id), lambda events: len(events) >= 2, "events")
     assert all(word not in posted.body for posted in backend.posted for word in (b"sesame", b"chip-credential"))

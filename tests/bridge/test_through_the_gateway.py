@@ -5,22 +5,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from tests.bridge.conftest import SECRET, Backend, Edge, eventually, start_bridge
-from tests.factories import TZ, make_provider, make_proxy, make_user
+from tests.factories import TZ, make_plan, make_provider, make_proxy, make_user
 from tests.spine.conftest import GatewayProcess, ledger_of, month_of, wait_equal
 from tests.spine.wire import CountingRelay
 from whago.bridge.client import BridgeClient
 from whago.bridge.wire import BridgeChip
 from whago.domain.actions.chips import create_chip, renew_gateway_token
-from whago.domain.models import Engine, User
+from whago.domain.actions.users import UserFields, update_user
+from whago.domain.models import Chip, Engine, Plan, User
+from whago.domain.queries.bridge_chips import CREDENTIAL_PAUSE
 from whago.kit import clock
 from whago.kit.crypto import Vault
+from whago.kit.db import transaction
 from whago.simulator import SimulatedProvider
+from whago.tasks.bridge import resume_chips
+from whago.tasks.clock import Tools
 
 # Two connections end here (pairing, then login). The last TLS alert of each side, 24 bytes, crosses the wire and finds
 # the other side gone.
@@ -36,6 +42,7 @@ class Way:
     gateway: GatewayProcess
     client: BridgeClient
     edge: Edge
+    backend: Backend
     user: User
 
     def chip(self, alias: str) -> tuple[UUID, str]:
@@ -76,10 +83,10 @@ def way(database: str, vault: Vault, edge: Edge, backend: Backend, tmp_path: Pat
         make_proxy(make_provider(vault, port=relay.port))
         gateway = GatewayProcess(database, tmp_path)
         gateway.start()
-        bridge = start_bridge(edge, f"127.0.0.1:{gateway.port}", backend.url, tmp_path / "bridge")
+        bridge = start_bridge(edge, f"127.0.0.1:{gateway.port}", backend.url)
         try:
             with BridgeClient(bridge.url, SECRET) as client:
-                yield Way(provider, relay, gateway, client, edge, make_user("enterprise"))
+                yield Way(provider, relay, gateway, client, edge, backend, make_user("enterprise"))
         finally:
             assert bridge.stop() == 0
             gateway.stop()
@@ -124,3 +131,56 @@ def test_a_credential_that_died_blocks_the_chip_until_it_gets_the_new_one(way: W
     assert (error.layer, error.code) == ("proxy", 407)
     way.client.use_proxy(chip_id, way.proxy_url(chip_id, token))
     way.becomes(chip_id, "qr")
+
+
+def test_a_spent_quota_blocks_the_chip_and_a_larger_plan_lets_it_go_on_by_itself(way: Way, vault: Vault) -> None:
+    chip_id, proxy_url = way.chip("one")
+    tools = Tools(vault, TZ, bridge=way.backend.fleet, gateway_address=f"127.0.0.1:{way.gateway.port}")
+    way.client.create(chip_id, proxy_url)
+    way.pair(chip_id, "5511900000041")
+    _told(chip_id, ("connected", None))
+
+    small = make_plan(proxy_gb_limit=Decimal("0.000001"), on_limit="block")  # less than the pairing has used
+    _move_to(way.user, small)
+    error = way.becomes(chip_id, "proxy_blocked").last_error
+    assert error is not None
+    assert (error.code, error.reason) == (402, "quota_exhausted")
+    _told(chip_id, ("blocked_quota", "quota_exhausted"))
+    assert resume_chips(tools, clock.now())["resumed"] == 0  # nothing is left: it stays blocked
+
+    _move_to(way.user, make_plan(proxy_gb_limit=Decimal(1)))
+    eventually(lambda: resume_chips(tools, clock.now())["resumed"], bool, "the clock to notice")
+    way.becomes(chip_id, "open")
+    _told(chip_id, ("connected", None))
+
+
+def test_a_credential_that_died_is_replaced_by_the_clock(way: Way, vault: Vault) -> None:
+    chip_id, proxy_url = way.chip("one")
+    way.client.create(chip_id, proxy_url)
+    way.becomes(chip_id, "qr")
+    renew_gateway_token(way.user.id, chip_id, now=clock.now())  # by somebody who did not tell the bridge
+    way.becomes(chip_id, "proxy_blocked")
+    _told(chip_id, ("error", "bad_credential"))
+    tools = Tools(vault, TZ, bridge=way.backend.fleet, gateway_address=f"127.0.0.1:{way.gateway.port}")
+    assert resume_chips(tools, clock.now())["resumed"] == 0  # not in a loop: a gateway may refuse every credential
+    assert resume_chips(tools, clock.now() + CREDENTIAL_PAUSE)["resumed"] == 1
+    way.becomes(chip_id, "qr")
+
+
+def _told(chip_id: UUID, wanted: tuple[str, str | None]) -> None:
+    def status() -> tuple[str, str | None]:
+        with transaction() as db:
+            chip = db.get_one(Chip, chip_id)
+            return chip.status, chip.status_reason
+
+    eventually(status, lambda seen: seen == wanted, str(wanted))
+
+
+def _move_to(user: User, plan: Plan) -> None:
+    update_user(
+        user.id,
+        user.id,
+        UserFields(user.name, user.email, "user", plan.id, is_active=True, language=None, password_hash=None),
+        now=clock.now(),
+        tz=TZ,
+    )

@@ -1,34 +1,45 @@
 /**
  * Runs in a process of its own, under the bridge's guard and the witness: one chip goes through every path on which
  * Baileys talks to the network, also those that ignore the agents they are given. Answers by IPC what became of each.
+ *
+ *     exercise.ts PROXY_URL BACKEND_URL guarded|unguarded
  */
 
-import { mkdtempSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { deflateSync } from 'node:zlib'
 import makeWASocket, { downloadAndProcessHistorySyncNotification, downloadMediaMessage, encryptedStream, fetchLatestBaileysVersion, fetchLatestWaWebVersion, prepareWAMessageMedia, proto, type WAMessage } from 'baileys'
 
 import type { ChipAuth } from '../../src/auth-store.ts'
+import { BackendAuthStore } from '../../src/backend-auth-store.ts'
+import { Backend } from '../../src/backend.ts'
 import { baileysConfig } from '../../src/baileys-config.ts'
 import { EgressAgents } from '../../src/egress-agents.ts'
 import { installEgressGuard } from '../../src/egress-guard.ts'
-import { FileAuthStore } from '../../src/file-auth-store.ts'
+import { USUAL_THRIFT } from '../../src/thrift.ts'
 
-const [proxyUrl] = process.argv.slice(2) as [string]
+const SECRET = 'a-secret-of-the-tests-0123456789'
+/** An unguarded attempt may wait for an answer that never comes. */
+const ATTEMPT_MS = 1_500
+
+const [proxyUrl, backendUrl, mode] = process.argv.slice(2) as [string, string, string]
 const chipId = '0e4f1f9a-52a5-4d4c-8a51-3f2f7c1c0a01'
-const proxy = new URL(proxyUrl)
+const endpoints = [proxyUrl, backendUrl].map((url) => ({ host: new URL(url).hostname, port: Number(new URL(url).port) }))
 const media = Buffer.from('a picture that nobody will ever see')
 
-installEgressGuard([{ host: proxy.hostname, port: Number(proxy.port) }], () => undefined)
-const store = await FileAuthStore.open(mkdtempSync(join(tmpdir(), 'whago-leak-')), 'a-state-key-of-the-tests')
-const auth = await store.open(chipId)
+if (mode === 'guarded') installEgressGuard(endpoints, () => undefined)
+const backend = new Backend(new URL(backendUrl), SECRET)
+const beat = async (): Promise<void> => {
+  await backend.post('/beat', { bridge_id: 'exerciser' })
+}
+const store = new BackendAuthStore({ backend, bridgeId: 'exerciser', beat })
+const auth = await store.open(chipId, (error) => {
+  throw error
+})
 
 type Socket = ReturnType<typeof makeWASocket>
 
 function connect(auth: ChipAuth, until: (socket: Socket, done: (open: boolean) => void) => void): Promise<Socket> {
   const agents = new EgressAgents(proxyUrl, () => undefined, () => undefined)
-  const socket = makeWASocket(baileysConfig(auth, agents, 'none'))
+  const socket = makeWASocket(baileysConfig(auth, agents, USUAL_THRIFT))
   socket.ev.on('creds.update', () => void auth.saveCreds())
   return new Promise((resolve) => until(socket, () => resolve(socket)))
 }
@@ -37,6 +48,10 @@ await connect(auth, (socket, done) => socket.ev.on('connection.update', (update)
   if (update.qr) process.send!({ qr: update.qr })
   if (update.connection === 'close') done(false)
 }))
+const cut = await connect(auth, (socket, done) => socket.ev.on('connection.update', (update) => {
+  if (update.connection === 'open') done(true)
+}))
+await cut.end(undefined) // and once more, as after a cut
 const socket = await connect(auth, (socket, done) => socket.ev.on('connection.update', (update) => {
   if (update.connection === 'open') done(true)
 }))
@@ -44,7 +59,8 @@ const socket = await connect(auth, (socket, done) => socket.ev.on('connection.up
 const outcomes: Record<string, string> = {}
 async function attempt(name: string, work: () => Promise<unknown>): Promise<void> {
   try {
-    await work()
+    const late = new Promise<never>((_, reject) => setTimeout(() => reject(new Error('no answer')), ATTEMPT_MS))
+    await Promise.race([work(), late])
     outcomes[name] = 'done'
   } catch (error) {
     const { code, cause } = error as { code?: string; cause?: { code?: string } }

@@ -9,6 +9,8 @@ export class CountingFront {
   /** From the origin to clients. */
   bytesDown = 0
   connections = 0
+  /** When each connection came, in milliseconds. */
+  readonly arrivals: number[] = []
   readonly #originPort: number
   readonly #server = createServer((client) => this.#relay(client))
 
@@ -24,6 +26,7 @@ export class CountingFront {
 
   #relay(client: Socket): void {
     this.connections += 1
+    this.arrivals.push(Date.now())
     const origin = connect({ host: '127.0.0.1', port: this.#originPort })
     client.on('data', (part) => (this.bytesUp += part.length))
     origin.on('data', (part) => (this.bytesDown += part.length))

@@ -29,6 +29,8 @@ export class Edge {
   readonly logins: string[] = []
   /** How many pre-keys each user has left with us. */
   readonly preKeys = new Map<string, number>()
+  /** Of users who left none while we looked. */
+  preKeysOfStrangers = 0
   loginAnswer: LoginAnswer = { kind: 'open' }
   /** Refuses the websocket with this HTTP status, when set. */
   upgradeStatus: number | null = null
@@ -117,6 +119,11 @@ export class EdgeClient {
     this.sendFrame(this.#noise.write(encodeBinaryNode(node)))
   }
 
+  /** A receipt of the phone itself, as of a message that it read. */
+  sayFromPhone(): void {
+    this.send({ tag: 'receipt', attrs: { from: `${this.#user}@s.whatsapp.net`, id: 'R1', type: 'peer_msg', t: String(Math.floor(Date.now() / 1000)) } })
+  }
+
   sendStreamError(code: number, tag: string): void {
     this.send({ tag: 'stream:error', attrs: { code: String(code) }, content: [{ tag, attrs: {} }] })
   }
@@ -190,7 +197,7 @@ export class EdgeClient {
   #answer(node: BinaryNode, child: string | undefined): void {
     this.#keepPreKeys(node)
     const content: BinaryNode[] = []
-    if (child === 'count') content.push({ tag: 'count', attrs: { value: String(this.#edge.preKeys.get(this.#user) ?? 0) } })
+    if (child === 'count') content.push({ tag: 'count', attrs: { value: String(this.#edge.preKeys.get(this.#user) ?? this.#edge.preKeysOfStrangers) } })
     if (child === 'digest') content.push({ tag: 'digest', attrs: {} })
     if (child === 'media_conn') content.push(mediaConnection())
     this.send({ tag: 'iq', attrs: { from: 's.whatsapp.net', type: 'result', id: node.attrs['id'] ?? '' }, content })

@@ -5,7 +5,7 @@
  *
  * writes FOLDER/ca.pem (give it to the bridge as NODE_EXTRA_CA_CERTS) and prints one line of JSON:
  * {"edge_port", "control_url", "ca_file", "noise_root"}. Control, JSON over HTTP: GET /state; POST /scan {qr, phone};
- * POST /login-answer {kind: "open" | "mute" | "failure", reason?}; POST /stream-error {code, tag}; POST /drop.
+ * POST /pre-keys {count}: how many users have here whom it has never seen; POST /login-answer {kind: "open" | "mute" | "failure", reason?}; POST /stream-error {code, tag}; POST /drop.
  */
 
 import { once } from 'node:events'
@@ -26,8 +26,8 @@ const edgePort = await front.listen(Number(port ?? 0))
 
 function state(): object {
   const { logins, heard, requests } = edge
-  const { bytesUp, bytesDown, connections } = front
-  return { clients: edge.clients.size, logins, heard, requests, connections, bytes_up: bytesUp, bytes_down: bytesDown }
+  const { bytesUp, bytesDown, connections, arrivals } = front
+  return { clients: edge.clients.size, logins, heard, requests, connections, arrivals, bytes_up: bytesUp, bytes_down: bytesDown }
 }
 
 const commands: Record<string, (body: unknown) => unknown> = {
@@ -40,6 +40,9 @@ const commands: Record<string, (body: unknown) => unknown> = {
   'POST /stream-error': (body) => {
     const { code, tag } = body as { code: number; tag: string }
     for (const client of edge.clients) client.sendStreamError(code, tag)
+  },
+  'POST /pre-keys': (body) => {
+    edge.preKeysOfStrangers = (body as { count: number }).count
   },
   'POST /drop': () => {
     for (const client of edge.clients) client.drop()

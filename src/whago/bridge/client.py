@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
 from uuid import UUID
@@ -10,19 +11,22 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from whago.bridge.wire import BridgeChip, BridgeChips, BridgePairing
+from whago.domain.rules.thrift import Thrift
 from whago.errors import WhagoError
 
 # The bridge is on this machine or beside it: a connection takes milliseconds or does not come about.
 CONNECT_TIMEOUT_S: Final = 2.0
-# The slowest call is a delete with logout: 5 s to tell WhatsApp, 2 s for a polite close.
-ANSWER_TIMEOUT_S: Final = 10.0
+# The slowest call is a delete with logout: 5 s to tell WhatsApp, 2 s for a polite close, then the backend is told.
+ANSWER_TIMEOUT_S: Final = 15.0
 # Node closes an idle connection after 5 s; one that we drop sooner is never closed under a request.
 KEEP_ALIVE_S: Final = 2.0
 # Web threads that may talk to the bridge at the same time.
 MAX_CONNECTIONS: Final = 20
 
 # Answers that say "not now" rather than "not like this".
-_AWAY: Final = frozenset({"bridge_stopping", "internal"})
+_AWAY: Final = frozenset({"bridge_stopping", "internal", "backend_away"})
+
+USUAL: Final = Thrift()
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
@@ -30,7 +34,8 @@ Shape = TypeVar("Shape", bound=BaseModel)
 class BridgeClient:
     """Raises ``WhagoError("bridge_unavailable")`` when the bridge does not answer or is stopping, and
     ``WhagoError("bridge_refused", reason=…)`` when it refuses; ``reason`` is one of ``other_proxy``, ``bridge_full``,
-    ``not_running``, ``not_pairing``, ``invalid_body``, ``unauthorized``. No error carries a proxy URL.
+    ``not_running``, ``not_pairing``, ``runs_elsewhere``, ``unknown_chip``, `invalid_body`, ``unauthorized``. No error
+    carries a proxy URL.
     """
 
     def __init__(self, base_url: str, secret: str) -> None:
@@ -59,19 +64,19 @@ class BridgeClient:
         proxy_url: str,
         pairing: Literal["qr", "code"] = "qr",
         phone: str | None = None,
-        history: Literal["none", "recent"] = "none",
+        thrift: Thrift = USUAL,
     ) -> BridgeChip:
         """Start the chip, or make sure that it runs. A chip that waits at a closed gateway tries again at once.
 
         ``proxy_url`` is the gateway with the chip's own credential. ``phone`` (digits with country code) is needed
-        for ``pairing="code"``.
+        for ``pairing="code"``. Of ``thrift`` only what differs from the default is sent.
         """
         body = {
             "chip_id": str(chip_id),
             "proxy_url": proxy_url,
             "pairing": pairing,
             "phone": phone,
-            "history": history,
+            **thrift.kept(),
         }
         return self._chip(self._call("POST", "/sessions/create", body))
 
@@ -97,10 +102,20 @@ class BridgeClient:
         """Reconnect a running chip at once, with another credential of the gateway or to leave its backoff."""
         return self._chip(self._call("POST", f"/sessions/{chip_id}/proxy", {"proxy_url": proxy_url}))
 
+    def spare(self, chip_id: UUID, thrift: Thrift) -> BridgeChip | None:
+        """Other thrift from now on; a chip that is connected reconnects. None when the bridge does not know it."""
+        answer = self._find("POST", f"/sessions/{chip_id}/thrift", asdict(thrift))
+        return None if answer is None else self._chip(answer)
+
     def stop(self, chip_id: UUID) -> BridgeChip | None:
         """End the connection and keep the pairing. None when the bridge does not know the chip: it is stopped then."""
         answer = self._find("POST", f"/sessions/{chip_id}/stop")
         return None if answer is None else self._chip(answer)
+
+    def logout(self, chip_id: UUID) -> bool:
+        """Unlink the phone and forget the pairing; the chip stays, logged out. Whether WhatsApp was told."""
+        answer = self._call("POST", f"/sessions/{chip_id}/logout")
+        return bool(answer.get("unlinked"))
 
     def delete(self, chip_id: UUID, logout: bool) -> bool:
         """Remove the chip and its WhatsApp credentials for good.
@@ -114,9 +129,9 @@ class BridgeClient:
     def _chip(self, answer: dict[str, Any]) -> BridgeChip:
         return _parsed(BridgeChip, answer)
 
-    def _find(self, method: str, path: str) -> dict[str, Any] | None:
+    def _find(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """The answer, or None for 404."""
-        response = self._send(method, path, None)
+        response = self._send(method, path, body)
         return None if response.status_code == httpx.codes.NOT_FOUND else _checked(response)
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

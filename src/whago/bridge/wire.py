@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
 ChipState = Literal["connecting", "qr", "open", "backoff", "proxy_blocked", "stopped", "logged_out", "replaced"]
+RUNNING: Final = frozenset({"connecting", "qr", "open", "backoff", "proxy_blocked"})
 EventKind = Literal[
     "session.connecting",
     "session.qr",
@@ -36,7 +37,10 @@ class LastError(_Value):
 
 
 class BridgeChip(_Value):
-    """A chip as the bridge runs it. ``phone_number`` has digits only and is there once the chip was paired."""
+    """A chip as the bridge runs it. ``phone_number`` has digits only and is there once the chip was paired.
+
+    ``last_error`` of an open chip is a warning: it is connected, and its owner has to do something all the same.
+    """
 
     chip_id: UUID
     state: ChipState
@@ -44,9 +48,17 @@ class BridgeChip(_Value):
     phone_number: str | None
     pairing: Literal["qr", "code"]
     history: Literal["none", "recent"]
+    keep_alive_s: int | None = None
+    status_posts: bool | None = None
     attempt: int
     last_error: LastError | None
     next_retry_at: datetime | None
+    phone_seen_at: datetime | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether the bridge goes on by itself, or waits to be told that the gateway lets it through."""
+        return self.state in RUNNING
 
 
 class BridgePairing(_Value):
@@ -66,11 +78,15 @@ class BridgeChips(_Value):
 
 
 class BridgeEvent(_Value):
-    """A change of a chip. Take it only when ``seq`` is greater than that of the last event taken of this chip."""
+    """A change of a chip. Take it only when ``seq`` is greater than that of the last event taken of this chip.
+
+    ``epoch`` is that of the hold under which the bridge runs the chip; None while it holds none.
+    """
 
     chip_id: UUID
     boot_id: UUID
     seq: int
+    epoch: int | None = None
     at: datetime
     kind: EventKind
     chip: BridgeChip
