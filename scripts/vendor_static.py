@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ICONS = (
-    "activity arrow-left ban bell bell-off chart-column check chevron-down chevron-right circle-alert circle-check copy"
-    " ellipsis globe info key-round languages layers layout-dashboard log-out menu monitor moon network pencil plug"
-    " plus qr-code refresh-cw search server smartphone sun trash-2 triangle-alert unplug user-round users wifi-off x"
+    "activity alarm-clock arrow-down arrow-left arrow-right-left arrow-up ban bell bell-off calendar-days"
+    " chart-bar-stacked chart-column check chevron-down chevron-right circle-alert circle-check copy cpu download"
+    " ellipsis file-text gauge globe info key-round languages layers layout-dashboard log-out mail menu monitor"
+    " moon network pause pencil play plug plus printer qr-code refresh-cw scroll-text search server server-cog"
+    " settings shield-alert smartphone sun trash-2 triangle-alert unplug user-round users wifi-off x"
 )
 ROOT = Path(__file__).resolve().parent.parent
 FOR_PAGES = ROOT / "src/whago/web/static/vendor"

@@ -20,9 +20,18 @@ LAST = ("tests/e2e/",)  # the browser's driver keeps an event loop in this threa
 SECRET = "test-secret-key-with-more-than-32-characters"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--postgres-url", help="an empty database of your own server, instead of an embedded PostgreSQL")
+    parser.addoption("--broker-url", help="your own Redis or Valkey, instead of an embedded one")
+
+
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """A migrated database on an embedded PostgreSQL without fsync."""
+def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A migrated database: on an embedded PostgreSQL without fsync, unless ``--postgres-url`` names another."""
+    if own := request.config.getoption("--postgres-url"):
+        upgrade(own)
+        yield own
+        return
     folder = private_data_dir()
     with EmbeddedPostgres(folder, durable=False) as server:
         upgrade(server.url)
@@ -31,8 +40,11 @@ def postgres_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def broker_url() -> Iterator[str]:
-    """An embedded Valkey."""
+def broker_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """An embedded Valkey, unless ``--broker-url`` names another server."""
+    if own := request.config.getoption("--broker-url"):
+        yield own
+        return
     folder = private_data_dir()
     with EmbeddedValkey(folder) as server:
         yield server.url

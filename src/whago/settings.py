@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -35,7 +36,8 @@ class Settings(BaseModel):
     egress_ports: tuple[int, ...] = ()
     allow_private_upstreams: bool = False
 
-    smtp_url: SecretStr | None = None
+    smtp_url: SecretStr | None = None  # without one, e-mails go to a folder beside the data
+    mail_from: str = "WHAGO <whago@localhost>"
     public_url: str | None = None
     cookie_secure: bool | None = None  # None: follows the scheme of public_url
     trusted_proxies: str = "127.0.0.1"
@@ -47,7 +49,13 @@ class Settings(BaseModel):
     bridge_secret: SecretStr | None = None
     backend_url: str = "http://127.0.0.1:8000"  # where the bridge sends its events
 
+    failover_grace_s: float = Field(default=30.0, ge=0, le=3600)  # how long a chip is held whose exit is gone
+    rotations_per_day: int = Field(default=10, ge=0, le=1000)  # of one chip by its owner
+    probe_mb_per_day: int = Field(default=50, ge=0, le=1_000_000)  # health probes of our own; the house pays them
+
     simulator_admin_url: str | None = None
+    ledger_months: int = Field(default=13, ge=2, le=1200)  # kept in the database, the running one included
+
     log_format: Literal["json", "console"] = "console"
 
     @field_validator("egress_hosts", "egress_ports", "secret_key_previous", mode="before")
@@ -93,6 +101,24 @@ class Settings(BaseModel):
         if value is not None and not value.startswith(("redis://", "rediss://")):
             raise ValueError("must be a Redis or Valkey URL: redis://:password@host:6379/0")
         return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _mail_server(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("smtp://", "smtps://")):
+            raise ValueError("must be smtp://user:password@host:587 or smtps://user:password@host:465")
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _sender(cls, value: str) -> str:
+        if "@" not in parseaddr(value)[1] or not value.isprintable():
+            raise ValueError("must be an address such as alerts@example.com or WHAGO <alerts@example.com>")
+        return value
+
+    @property
+    def probe_bytes_per_day(self) -> int:
+        return self.probe_mb_per_day * 10**6
 
     @property
     def tz(self) -> ZoneInfo:

@@ -12,8 +12,8 @@ from uuid import UUID
 from sqlalchemy import select, update
 
 from tests.factories import TZ, make_chip, make_provider, make_proxy, make_user
-from whago.domain.actions.assignments import observe_exit_ip
 from whago.domain.actions.chips import CreatedChip, set_chip_status
+from whago.domain.actions.exit_ips import observe_exit_ip
 from whago.domain.actions.gateways import register_boot
 from whago.domain.actions.record_usage import MeteredUsage, record_usage
 from whago.domain.models import Assignment, Chip, ChipStatus, Provider, Proxy, User

@@ -17,6 +17,7 @@ from whago.gateway.control import (
     Change,
     ChipPass,
     ControlUnavailable,
+    CountersRefused,
     Exhausted,
     Grant,
     LeaseAnswer,
@@ -43,6 +44,7 @@ class Bank:
         self.rows: dict[RowKey, TunnelUsage] = {}
         self.granted: dict[LeaseKey, int] = {}
         self.settled: list[UUID] = []
+        self.unknown_boots: set[UUID] = set()  # whose counters are never taken
         self.controls: dict[UUID, Control] = {}
         self.followed: list[UUID] = []
         self.dials: Counter[tuple[UUID, str]] = Counter()
@@ -193,6 +195,8 @@ class Control:
 
     async def settle(self, boot_id: UUID, usages: Sequence[TunnelUsage]) -> None:
         await self._answer("settle")
+        if boot_id in self.bank.unknown_boots:
+            raise CountersRefused("the bank knows no such customer")
         self.bank.settle(boot_id, usages)
 
     async def changes(self) -> AsyncIterator[Change]:

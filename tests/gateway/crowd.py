@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Crowd:
-    """``port``: a provider that agrees to everything and sends back what it gets. It counts ``wire`` bytes, both ways."""
+    """``port``: a provider that agrees to everything and sends back what it gets; ``wire``: its bytes, both ways."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -86,7 +86,8 @@ class Crowd:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.tunnels += 1
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            self.wire += len(await reader.readuntil(b"\r\n\r\n"))
+            head = await reader.readuntil(b"\r\n\r\n")
+            self.wire += len(head)
             said = b"HTTP/1.1 200 OK\r\n\r\n"
             while True:
                 writer.write(said)

@@ -21,6 +21,7 @@ from whago.gateway import poller
 from whago.gateway.config import GatewayConfig, Limits
 from whago.gateway.control import Report, TunnelUsage, Upstream
 from whago.gateway.server import Gateway
+from whago.kit import log
 
 USER = UUID(int=7)
 
@@ -57,6 +58,7 @@ def chip_ids(count: int) -> list[UUID]:
 
 
 async def main() -> None:
+    log.configure("json", "gateway")  # to stderr: nobody reads stdout after the port
     folder, upstream_port, chips, splice, *ports = sys.argv[1:]
     bank = Bank()
     way = Upstream("http", "127.0.0.1", int(upstream_port), USERNAME, PASSWORD)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import struct
+import zlib
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.gateway.conftest import Rig
 from tests.gateway.control_double import Bank, Control
+from tests.gateway.wire import eventually, open_http, read_exactly
+from whago.gateway import server
 from whago.gateway.control import ControlUnavailable, TunnelUsage
 from whago.gateway.counters import (
     DOWN,
@@ -210,3 +216,61 @@ def test_two_settlers_settle_once(tmp_path: Path) -> None:
 
     assert sorted(asyncio.run(both())) == [0, 1]
     assert len(bank.settled) == 1
+
+
+def test_a_file_that_the_ledger_never_takes_is_set_aside_and_holds_nobody_up(tmp_path: Path) -> None:
+    """It comes from another installation, say; whatever its name, the files behind it are settled."""
+    dead = [dead_file(tmp_path) for _ in range(3)]
+    bank = Bank()
+    foreign = min(dead)
+    bank.unknown_boots.add(foreign[1])
+    with structlog.testing.capture_logs() as lines:
+        assert asyncio.run(settle_dead(tmp_path, Control(bank))) == 2
+    assert set(bank.settled) == {boot_id for _, boot_id, _ in dead} - {foreign[1]}
+    assert [entry.name for entry in tmp_path.iterdir()] == [f"{foreign[0].name}.rejected"]
+    (line,) = [line for line in lines if line["event"] == "counters.rejected"]
+    assert line["reason"] == "The counter file was set aside because the bank knows no such customer."
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"not ours" * 1000, "it does not begin as a counter file does"),
+        (b"", "it has 0 bytes, less than its header"),
+        (b"WHAGOCNT" + b"\xff" * HEADER_BYTES, "the checksum of its header is wrong"),
+    ],
+)
+def test_a_foreign_file_is_set_aside_with_a_sentence(tmp_path: Path, content: bytes, why: str) -> None:
+    path = tmp_path / f"{uuid4()}.counters"
+    path.write_bytes(content)
+    with structlog.testing.capture_logs() as lines:
+        assert asyncio.run(settle_dead(tmp_path, Control(Bank()))) == 0
+    (line,) = lines
+    assert line["log_level"] == "error"
+    assert line["reason"] == f"The counter file was set aside because {why}."
+    assert Path(line["file"]).read_bytes() == content, "it is kept for whoever wants to look"
+    assert not path.exists()
+
+
+def test_a_file_of_another_format_is_set_aside_with_a_sentence(tmp_path: Path) -> None:
+    path, _, _ = dead_file(tmp_path)
+    plain = struct.pack("<8sII16s", b"WHAGOCNT", 99, SLOT_BYTES, UUID(path.stem).bytes)
+    path.write_bytes((plain + struct.pack("<I", zlib.crc32(plain))).ljust(HEADER_BYTES, b"\0"))
+    with structlog.testing.capture_logs() as lines:
+        assert asyncio.run(settle_dead(tmp_path, Control(Bank()))) == 0
+    assert "it is of format 99" in lines[0]["reason"]
+
+
+def test_a_sibling_settles_a_dead_boot_while_it_serves(plain_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "SETTLE_EVERY_S", 0.1)
+    upstream, gateway = plain_rig.upstream(), plain_rig.gateway()
+    chip, _ = plain_rig.chip(upstream)
+    with open_http(gateway.port, chip, "token", plain_rig.target()) as client:
+        path, boot_id, rows = dead_file(plain_rig.counters_dir)
+        broken = plain_rig.counters_dir / f"{uuid4()}.counters"
+        broken.write_bytes(b"torn")
+        assert eventually(lambda: plain_rig.bank.settled == [boot_id])
+        assert eventually(lambda: not path.exists() and not broken.exists())
+        assert sum(row.bytes_up for row in plain_rig.bank.rows.values()) == sum(row.bytes_up for row in rows)
+        client.sendall(b"still here")
+        assert read_exactly(client, 10) == b"still here"

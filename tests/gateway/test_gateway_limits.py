@@ -29,10 +29,10 @@ from tests.gateway.wire import (
     read_to_end,
 )
 from whago.gateway import pipes, server
-from whago.gateway.config import KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, LINGER_BYTES, USER_TIMEOUT_S, Limits
+from whago.gateway.config import KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, USER_TIMEOUT_S, Limits
 from whago.gateway.tunnel import Tunnel
 
-FLOOD_BYTES = 64 * 1024 * 1024
+FLOOD_BYTES = 64 * 1024 * 1024  # the gateway reads at most LINGER_BYTES of it, and the kernel buffers some
 FEW_DESCRIPTORS = 128
 MANY_TUNNELS = 2000
 KIB_A_TUNNEL = 4  # the benchmark's target is 2 at 5,000; here the fixed parts weigh more
@@ -123,17 +123,22 @@ def test_a_flood_instead_of_a_handshake_is_cut_off_soon(plain_rig: Rig, start: b
     """Neither kept nor read for long: what is taken of it is bounded."""
     gateway = plain_rig.gateway()
     flood = b"X-Flood: 1\r\n" * 5000 if start.endswith(b"\n") else b"y" * 60_000
-    sent = 0
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         client.sendall(start)
-        with pytest.raises(ConnectionError):
-            while sent < FLOOD_BYTES:
-                client.sendall(flood)
-                sent += len(flood)
-    assert sent < FLOOD_BYTES
-    assert LINGER_BYTES < FLOOD_BYTES
+        assert pour(client, flood) < FLOOD_BYTES
     assert eventually(lambda: handshakes(gateway) == 0)
+
+
+def pour(client: socket.socket, block: bytes) -> int:
+    """How much of FLOOD_BYTES could be sent before the connection broke."""
+    sent = 0
+    try:
+        while sent < FLOOD_BYTES:
+            client.sendall(block)
+            sent += len(block)
+    except ConnectionError:
+        return sent
+    return sent
 
 
 def test_a_client_that_trickles_and_one_that_sips_lose_nothing(rig: Rig) -> None:
@@ -161,7 +166,7 @@ def test_a_client_that_trickles_and_one_that_sips_lose_nothing(rig: Rig) -> None
 
 
 @pytest.fixture
-def short_of_pipes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
+def short_of_pipes(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """While the list's one entry is True, the kernel gives no pipes."""
     short = [True]
     true_pipe2 = os.pipe2
@@ -172,7 +177,7 @@ def short_of_pipes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
         return true_pipe2(flags)
 
     monkeypatch.setattr(os, "pipe2", pipe2)
-    yield short
+    return short
 
 
 def transfers(rig: Rig, gateway: RunningGateway, chip: str, size: int = 5_000_000) -> bool:

@@ -250,6 +250,25 @@ def test_a_burst_of_tunnels_asks_the_control_plane_once(plain_rig: Rig) -> None:
         client.close()
 
 
+def test_a_fast_tunnel_does_not_wait_for_its_next_lease(rig: Rig) -> None:
+    """Leases grow with the rate and are asked for ahead of need: once they have grown, a slow answer stops nobody."""
+    origin = rig.serve(pour)
+    upstream, gateway = rig.upstream(), rig.gateway(ports=(origin.port,))
+    chip, user = rig.chip(upstream)
+    rig.bank.set_limit(user, 1 << 40)
+    rig.bank.max_lease = 1 << 30
+    gateway.control.slow_s = 0.05
+    with open_http(gateway.port, chip, "token", rig.target(origin)) as client:
+        read_exactly(client, 200_000_000)
+        grown = gateway.call(lambda: gateway.gateway.plane.book.waits)
+        asked = gateway.control.calls["lease"]
+        for _ in range(4):
+            read_exactly(client, 200_000_000)
+        assert gateway.call(lambda: gateway.gateway.plane.book.waits) == grown
+        assert gateway.control.calls["lease"] > asked, "it has asked, and nobody waited for the answer"
+    assert grown <= 8
+
+
 def test_the_bank_itself_keeps_its_word() -> None:
     """The double's arithmetic is what the tests above lean on."""
     bank = Bank()

@@ -9,7 +9,7 @@ import pytest
 
 from whago.errors import SettingsError
 from whago.main import node
-from whago.main.bridge import bridge_environment
+from whago.main.bridge import Place, bridge_environment
 from whago.main.leash import StartError
 from whago.settings import load
 
@@ -75,26 +75,31 @@ def test_the_bridge_gets_its_settings_under_its_own_names() -> None:
             "WHAGO_BRIDGE_SECRET": SECRET,
             "WHAGO_BACKEND_URL": "http://127.0.0.1:9000/",
             "WHAGO_GATEWAY_PORT": "3999",
-            "WHAGO_DATA_DIR": "/data",
         }
     )
-    told = bridge_environment(settings)
+    told = bridge_environment(settings, Place())
     assert told["BRIDGE_HOST"] == "127.0.0.1"
     assert told["BRIDGE_PORT"] == "4000"
     assert told["BRIDGE_SECRET"] == SECRET
     assert told["BRIDGE_GATEWAY"] == "127.0.0.1:3999"
-    assert told["BRIDGE_EVENTS_URL"].startswith("http://127.0.0.1:9000/")
-    assert told["BRIDGE_DATA_DIR"] == "/data/bridge"
+    assert told["BRIDGE_BACKEND_URL"] == "http://127.0.0.1:9000"
+
+
+def test_the_second_bridge_of_a_machine_has_a_place_of_its_own() -> None:
+    settings = load({"WHAGO_BRIDGE_URL": "http://10.0.0.5:4000", "WHAGO_BRIDGE_SECRET": SECRET})
+    told = bridge_environment(settings, Place("0.0.0.0", 4001, "http://bridges.internal:4001", 50))
+    assert (told["BRIDGE_HOST"], told["BRIDGE_PORT"], told["BRIDGE_MAX_CHIPS"]) == ("0.0.0.0", "4001", "50")
+    assert told["BRIDGE_PUBLIC_URL"] == "http://bridges.internal:4001"
 
 
 def test_a_public_gateway_host_may_carry_its_port() -> None:
     shared = {"WHAGO_BRIDGE_SECRET": SECRET}
     with_port = load({**shared, "WHAGO_GATEWAY_PUBLIC_HOST": "gw.example.com:443"})
     without = load({**shared, "WHAGO_GATEWAY_PUBLIC_HOST": "gw.example.com"})
-    assert bridge_environment(with_port)["BRIDGE_GATEWAY"] == "gw.example.com:443"
-    assert bridge_environment(without)["BRIDGE_GATEWAY"] == "gw.example.com:3128"
+    assert bridge_environment(with_port, Place())["BRIDGE_GATEWAY"] == "gw.example.com:443"
+    assert bridge_environment(without, Place())["BRIDGE_GATEWAY"] == "gw.example.com:3128"
 
 
 def test_a_bridge_without_its_secret_is_refused_by_name() -> None:
     with pytest.raises(SettingsError, match="WHAGO_BRIDGE_SECRET"):
-        bridge_environment(load({}))
+        bridge_environment(load({}), Place())

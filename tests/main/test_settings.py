@@ -49,6 +49,8 @@ def test_values_are_typed() -> None:
         ("WHAGO_GATEWAY_PORT", "0"),
         ("WHAGO_LOG_FORMAT", "xml"),
         ("WHAGO_SECRET_KEY", "short-and-secret"),
+        ("WHAGO_SMTP_URL", "https://otto:short-and-secret@mail.example.com"),
+        ("WHAGO_MAIL_FROM", "nobody"),
     ],
 )
 def test_what_is_unknown_or_bad_is_named_and_no_secret_is_repeated(name: str, value: str) -> None:

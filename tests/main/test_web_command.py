@@ -72,9 +72,9 @@ def test_cookies_are_for_https_alone_where_the_site_is() -> None:
 
 
 def test_without_bridge_settings_there_is_no_bridge() -> None:
-    given = {"WHAGO_SECRET_KEY": SECRET, "WHAGO_BRIDGE_SECRET": "s" * 20}
+    given = {"WHAGO_SECRET_KEY": SECRET, "WHAGO_BRIDGE_URL": "http://127.0.0.1:1"}
     assert web_config(load(given)).bridge is None
-    assert web_config(load(given | {"WHAGO_BRIDGE_URL": "http://127.0.0.1:1"})).bridge is not None
+    assert web_config(load(given | {"WHAGO_BRIDGE_SECRET": "s" * 20})).bridge is not None
 
 
 def test_create_admin_may_be_run_again(

@@ -38,6 +38,10 @@ def test_country_and_region_are_lower_case_and_may_be_missing() -> None:
     assert filled("<{country}{region}>", country=None, region=None).username == "<>"
 
 
+def test_a_vendor_that_wants_capitals_gets_them_for_the_country_alone() -> None:
+    assert filled("{country}.{region}", country="br", region="SP", country_form="upper").username == "BR.sp"
+
+
 def test_missing_credentials_are_empty_not_an_error() -> None:
     assert filled(credentials={}) == Login("-session-48213377", "")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 
@@ -17,14 +18,14 @@ GOLDEN = {
     "smartproxy": Login(f"u-session-{TOKEN}", "p"),
     "decodo": Login(f"user-u-country-br-session-{TOKEN}-sessionduration-30", "p"),
     "brightdata": Login(f"u-country-br-session-{TOKEN}", "p"),
-    "oxylabs": Login(f"customer-u-cc-br-sessid-{TOKEN}-sesstime-30", "p"),
-    "iproyal": Login("u", f"p_country-br_session-{TOKEN}_lifetime-30m"),
+    "oxylabs": Login(f"customer-u-cc-BR-sessid-{TOKEN}-sesstime-30", "p"),
+    "iproyal": Login("u", f"p_country-br_session-{TOKEN}_lifetime-168h"),
     "soax": Login(f"package-u-country-br-sessionid-{TOKEN}-sessionlength-3600", "p"),
     "netnut": Login(f"u-res-br-sid-{TOKEN}", "p"),
     "webshare": Login(f"u-br-{TOKEN}", "p"),
     "dataimpulse": Login(f"u__cr.br;sessid.{TOKEN}", "p"),
-    "proxyseller": Login(f"u_c_br_s_{TOKEN}_ttl_86400s", "p"),
-    "evomi": Login("u", f"p_country-br_session-{TOKEN}_lifetime-30"),
+    "proxyseller": Login(f"u_c_BR_s_{TOKEN}_ttl_86400s", "p"),
+    "evomi": Login("u", f"p_country-BR_session-{TOKEN}_lifetime-30"),
     "custom": Login(f"u-session-{TOKEN}", "p"),
     "static": Login("u", "p"),
 }
@@ -48,15 +49,16 @@ ADDRESSES = {
 every_preset = pytest.mark.parametrize("preset", PRESETS.values(), ids=list(PRESETS))
 
 
-def login(preset: Preset, template: str | None = None) -> Login:
+def login(preset: Preset, template: str | None = None, password_template: str | None = None) -> Login:
     return build_login(
         username_template=template or preset.username_template,
-        password_template=preset.password_template,
+        password_template=password_template or preset.password_template,
         credentials={"username": "u", "password": "p"},
         token=TOKEN,
         country="BR",
         region=None,
         lifetime_min=30,
+        country_form="upper" if preset.country_form == "upper" else "lower",
     )
 
 
@@ -79,8 +81,28 @@ def test_the_strict_forms_refuse_a_silent_new_ip() -> None:
     strict = {key: p.strict_username_template for key, p in PRESETS.items() if p.strict_username_template}
     assert {key: login(PRESETS[key], template).username for key, template in strict.items()} == {
         "brightdata": f"u-country-br-session-{TOKEN}-const",
-        "oxylabs": f"customer-u-cc-br-sessid_oneip-{TOKEN}-sesstime-30",
+        "oxylabs": f"customer-u-cc-BR-sessid_oneip-{TOKEN}-sesstime-30",
     }
+    hard = {key: p.strict_password_template for key, p in PRESETS.items() if p.strict_password_template}
+    assert {key: login(PRESETS[key], None, template).password for key, template in hard.items()} == {
+        "evomi": f"p_country-BR_hardsession-{TOKEN}"
+    }
+
+
+@pytest.mark.parametrize("key", GOLDEN)
+def test_a_login_in_a_url_comes_back_as_it_was(key: str) -> None:
+    """Clients that take URLs percent-encode it (RFC 3986 section 2.1), whatever the vendor's signs are."""
+    made = login(PRESETS[key])
+    url = f"http://{quote(made.username, safe='')}:{quote(made.password, safe='')}@proxy.example:1"
+    parts = urlsplit(url)
+    assert (unquote(parts.username or ""), unquote(parts.password or "")) == (made.username, made.password)
+    assert parts.hostname == "proxy.example"
+
+
+def test_the_vendors_that_want_a_country_in_capitals() -> None:
+    assert {key for key, preset in PRESETS.items() if preset.country_form == "upper"} == {
+        "oxylabs", "proxyseller", "evomi",
+    }  # fmt: skip
 
 
 @every_preset
@@ -99,7 +121,7 @@ def test_our_token_fits_the_session_rule(preset: Preset) -> None:
 @every_preset
 def test_a_country_in_a_template_is_asked_for(preset: Preset) -> None:
     templates = preset.username_template + preset.password_template
-    assert ("{country}" in templates) == ("country" in preset.needs) == (preset.country_form == "iso2")
+    assert ("{country}" in templates) == ("country" in preset.needs) == (preset.country_form != "none")
 
 
 @every_preset

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,26 +14,29 @@ from sqlalchemy import select, text
 
 from tests.conftest import SECRET
 from tests.factories import NOW, TZ, make_chip, make_provider, make_proxy, make_user
-from whago.domain.actions.chips import delete_chip, undo_chip_creation
 from whago.domain.actions.clock_runs import (
     KEEP_FAILURES,
     KEEP_RUNS,
     begin_run,
     end_run,
+    last_period,
     last_success,
     only_one,
     trim_runs,
 )
 from whago.domain.actions.gateways import register_boot
 from whago.domain.actions.pool import delete_proxy
-from whago.domain.models import Assignment, Chip, ChipEvent, ChipStatus, ClockRun, ExitIpObservation, Proxy
+from whago.domain.models import Assignment, Chip, ChipStatus, ClockRun, ExitIpObservation, Proxy
+from whago.domain.queries.system import clock_states, last_successes
+from whago.domain.rules.periods import Missed, Period
 from whago.errors import WhagoError
+from whago.kit import clock as wall
 from whago.kit import db
 from whago.kit.crypto import Vault
 from whago.kit.ids import new_id
 from whago.simulator import SimulatedProvider
 from whago.tasks.app import make_app
-from whago.tasks.clock import Clock, Counts, Outcome, Tools, run_clock
+from whago.tasks.clock import CalendarClock, Clock, Counts, Outcome, Tools, register, run_clock
 from whago.tasks.exit_ips import ExitWatch
 from whago.tasks.health import sweep
 from whago.tasks.metrics import ClockMetrics
@@ -174,6 +177,112 @@ def test_old_runs_are_removed_but_the_last_good_one(tools: Tools) -> None:
     assert left == [("often", NOW), ("rare", NOW - timedelta(days=200)), ("rare", NOW - timedelta(days=1))]
 
 
+class Calendar:
+    """A calendar clock that writes down for which days it ran, and fails for those in ``bad``."""
+
+    def __init__(self, missed: Missed = Missed.CATCH_UP) -> None:
+        self.ran: list[date] = []
+        self.bad: set[date] = set()
+        self.clock = CalendarClock("days", every_s=60, work=self._work, period=Period.DAY, missed=missed)
+
+    def _work(self, _tools: Tools, _now: datetime, period: date) -> Counts:
+        self.ran.append(period)
+        if period in self.bad:
+            raise ValueError("no paper")
+        return {"pages": 1}
+
+
+def yesterday() -> date:
+    return wall.now().astimezone(TZ).date() - timedelta(days=1)
+
+
+def done(clock: str, period: date) -> None:
+    with db.transaction() as tx:
+        tx.add(ClockRun(clock=clock, started_at=NOW, ended_at=NOW, period=period))
+
+
+def test_a_calendar_clock_runs_once_for_a_day_however_often_it_ticks(tools: Tools) -> None:
+    calendar = Calendar()
+    outcomes = [run_clock(calendar.clock, tools, ClockMetrics()) for _ in range(3)]
+    assert outcomes == [Outcome.DONE, Outcome.NOT_DUE, Outcome.NOT_DUE]
+    assert calendar.ran == [yesterday()]
+    assert [(run.period, run.counts, run.error) for run in all_runs()] == [(yesterday(), {"pages": 1}, None)]
+
+
+def test_missed_days_are_caught_up_each_with_a_run_of_its_own(tools: Tools) -> None:
+    calendar = Calendar()
+    done("days", yesterday() - timedelta(days=3))
+    assert run_clock(calendar.clock, tools, ClockMetrics()) is Outcome.DONE
+    assert calendar.ran == [yesterday() - timedelta(days=ago) for ago in (2, 1, 0)]
+    assert [run.period for run in all_runs()][1:] == calendar.ran
+
+
+def test_missed_days_are_skipped_where_the_table_says_so(tools: Tools) -> None:
+    calendar = Calendar(Missed.SKIP)
+    done("days", yesterday() - timedelta(days=3))
+    assert run_clock(calendar.clock, tools, ClockMetrics()) is Outcome.DONE
+    assert calendar.ran == [yesterday()]
+
+
+def test_a_day_that_failed_is_tried_again_before_the_next_one(tools: Tools) -> None:
+    calendar = Calendar()
+    done("days", yesterday() - timedelta(days=2))
+    calendar.bad = {yesterday() - timedelta(days=1)}
+    assert run_clock(calendar.clock, tools, ClockMetrics()) is Outcome.FAILED
+    assert calendar.ran == [yesterday() - timedelta(days=1)]
+    calendar.bad.clear()
+    assert run_clock(calendar.clock, tools, ClockMetrics()) is Outcome.DONE
+    assert calendar.ran[1:] == [yesterday() - timedelta(days=1), yesterday()]
+
+
+def test_trimming_keeps_the_knowledge_of_the_last_period(tools: Tools) -> None:
+    calendar = Calendar()
+    done("days", yesterday() - timedelta(days=1))
+    run_clock(calendar.clock, tools, ClockMetrics())
+    trim_runs(now=wall.now() + KEEP_RUNS * 10)
+    assert last_period("days") == yesterday()
+    assert run_clock(calendar.clock, tools, ClockMetrics()) is Outcome.NOT_DUE
+
+
+def test_people_see_the_whole_table_also_what_never_ran(tools: Tools) -> None:
+    calendar = Calendar()
+    clocks = (Clock("quick", 60, beat), calendar.clock, Clock("never", 3600, beat))
+    register((*clocks, Clock("gone", 60, beat)))
+    register(clocks)
+    run_clock(clocks[0], tools, ClockMetrics())
+    calendar.bad = {yesterday()}
+    run_clock(calendar.clock, tools, ClockMetrics())
+    quick, days, never = clock_states(now=wall.now())
+    assert (quick.clock, quick.every_s, quick.period_kind, quick.missed) == ("quick", 60, None, "skip")
+    assert quick.last_success_at == quick.last_started_at
+    assert not quick.is_late
+    assert (days.period_kind, days.missed, days.last_error) == ("day", "catch_up", "ValueError: no paper")
+    assert (days.last_success_at, days.is_late) == (None, True)
+    assert (never.last_started_at, never.last_success_at, never.is_late) == (None, None, True)
+    assert [one.is_late for one in clock_states(now=wall.now() + timedelta(minutes=4))] == [True, True, True]
+
+
+def test_the_metric_shows_the_last_success_of_every_worker_s_clocks(tools: Tools) -> None:
+    metrics = ClockMetrics(last_successes)
+    name = "whago_clock_last_success_timestamp_seconds"
+    with db.transaction() as tx:
+        tx.add(ClockRun(clock="elsewhere", started_at=NOW, ended_at=NOW))
+        tx.add(ClockRun(clock="elsewhere", started_at=NOW + timedelta(minutes=1), ended_at=NOW, error="failed"))
+    assert metrics.registry.get_sample_value(name, {"clock": "elsewhere"}) == NOW.timestamp()
+    url = db.engine().url.render_as_string(hide_password=False)
+    db.connect("postgresql://nobody@127.0.0.1:1/none")
+    try:
+        assert metrics.registry.get_sample_value(name, {"clock": "elsewhere"}) == NOW.timestamp()
+    finally:
+        db.engine().dispose()
+        db.connect(url)
+
+
+def test_the_table_says_of_every_clock_what_becomes_of_missed_runs() -> None:
+    for one in all_clocks():
+        assert isinstance(one, CalendarClock) or (one.missed, one.period) == (Missed.SKIP, None)
+
+
 def test_the_table_names_every_clock_once_and_beat_has_it_all(tools: Tools) -> None:
     clocks = all_clocks()
     app = make_app("redis://127.0.0.1:1/0", clocks, tools, ClockMetrics())
@@ -297,60 +406,12 @@ def test_a_proxy_deleted_during_its_check_is_no_failure(
 ) -> None:
     simulated.switch(latency_ms=700)
     with ThreadPoolExecutor(1) as pool:
+        before = simulated.state()["sessions"]
         running = pool.submit(sweep, tools, NOW)
-        while not simulated.state()["sessions"]:
+        while simulated.state()["sessions"] == before:
             time.sleep(0.01)
         delete_proxy(None, proxy.id, force=True, now=NOW)
         assert running.result(60) == {"tried": 1, "failed": 0}
-
-
-def test_a_new_chip_s_exit_is_seen_once_and_then_once_an_hour(
-    tools: Tools, proxy: Proxy, simulated: SimulatedProvider
-) -> None:
-    chip = make_chip(make_user("enterprise"))
-    watch = ExitWatch()
-    assert watch.observe(tools, NOW)["seen"] == 1
-    assert watch.observe(tools, NOW + timedelta(minutes=5))["seen"] == 0
-    assert watch.observe(tools, NOW + timedelta(minutes=61)) == {"seen": 1, "changed": 0, "failed": 0, "waiting": 0}
-    (seen,) = observations()
-    assert (seen.chip_id, seen.observations, seen.country) == (chip.chip_id, 2, "BR")
-    with db.transaction() as tx:
-        assignment = tx.scalars(select(Assignment)).one()
-    assert str(assignment.exit_ip) == str(seen.exit_ip) == simulated.session(assignment.session_token)["exit_ip"]
-
-
-def test_a_silent_change_of_the_exit_is_found(tools: Tools, proxy: Proxy, simulated: SimulatedProvider) -> None:
-    make_chip(make_user("enterprise"))
-    watch = ExitWatch()
-    watch.observe(tools, NOW)
-    with db.transaction() as tx:
-        token = tx.scalars(select(Assignment.session_token)).one()
-    after = simulated.drift(token)
-    assert watch.observe(tools, NOW + timedelta(hours=2))["changed"] == 1
-    assert [str(one.exit_ip) for one in observations()][-1] == after
-    with db.transaction() as tx:
-        assert "exit_ip_changed" in tx.scalars(select(ChipEvent.kind)).all()
-
-
-def test_every_chip_shows_its_own_exit(tools: Tools, proxy: Proxy) -> None:
-    user = make_user("enterprise")
-    chips = [make_chip(user).chip_id for _ in range(10)]
-    assert ExitWatch().observe(tools, NOW)["seen"] == 10
-    assert {one.chip_id for one in observations()} == set(chips)
-    assert len({str(one.exit_ip) for one in observations()}) == 10
-
-
-def test_an_exit_that_does_not_answer_is_asked_less_and_less(
-    tools: Tools, proxy: Proxy, simulated: SimulatedProvider
-) -> None:
-    make_chip(make_user("enterprise"))
-    simulated.switch(refuse_connect=503)
-    watch = ExitWatch()
-    asked = [watch.observe(tools, NOW + timedelta(seconds=15 * step))["failed"] for step in range(20)]
-    assert asked[0] == 1
-    assert sum(asked) == 4  # at 0, 30, 90 and 210 s
-    simulated.reset()
-    assert watch.observe(tools, NOW + timedelta(hours=1))["seen"] == 1
 
 
 def test_a_private_upstream_without_a_page_is_never_dialled(tools: Tools, simulated: SimulatedProvider) -> None:
@@ -360,13 +421,6 @@ def test_a_private_upstream_without_a_page_is_never_dialled(tools: Tools, simula
     assert ExitWatch().observe(tools, NOW) == {"seen": 0, "changed": 0, "failed": 0, "waiting": 0}
     assert sweep(tools, NOW) == {"tried": 1, "failed": 0}
     assert simulated.state()["totals"] == before
-
-
-def test_deleted_chips_are_not_observed(tools: Tools, proxy: Proxy) -> None:
-    user = make_user("enterprise")
-    delete_chip(user.id, make_chip(user).chip_id, now=NOW)
-    undo_chip_creation(make_chip(user).chip_id)
-    assert ExitWatch().observe(tools, NOW)["seen"] == 0
 
 
 def test_a_worker_that_stops_begins_no_more_probes(tools: Tools, proxy: Proxy) -> None:

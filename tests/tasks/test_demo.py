@@ -38,7 +38,8 @@ from whago.domain.models import (
     User,
     UserProxyCost,
 )
-from whago.domain.queries.demo import DemoChip
+from whago.domain.queries.bills import usage_days
+from whago.domain.queries.demo import DemoChip, demo_provider
 from whago.domain.rules.months import billing_month, month_start, next_month, previous_month, usage_hour
 from whago.kit import clock, db
 from whago.kit.ids import token_hash
@@ -151,6 +152,16 @@ def test_the_thresholds_were_told_by_themselves(seed: Callable[[], list[str]]) -
         (EMAILS[2], "quota_exhausted"),
         (EMAILS[2], "quota_warning"),
     ]
+
+
+def test_the_vendors_bills_of_the_past_stand_beside_ours_with_one_odd_day(seed: Callable[[], list[str]]) -> None:
+    seed()
+    provider_id = demo_provider()
+    assert provider_id is not None
+    verdicts = [day.verdict for day in usage_days(provider_id)]
+    assert verdicts.count("differs") == 1
+    assert verdicts.count("agrees") >= 7
+    assert verdicts[0] != "differs"  # the newest day is no alarm
 
 
 def test_a_second_start_changes_nothing(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -18,8 +19,18 @@ from whago.domain.actions.gateways import register_boot
 from whago.domain.actions.lease_quota import lease_quota
 from whago.domain.actions.monitor import Checked, check_usage
 from whago.domain.actions.record_usage import MeteredUsage, record_usage
-from whago.domain.models import Assignment, Notification, Proxy, ProxyUsageMonth, UsageHour, User, UserProxyCost
-from whago.domain.rules.months import billing_month, usage_hour
+from whago.domain.models import (
+    Assignment,
+    Notification,
+    Proxy,
+    ProxyUsageTotal,
+    UsageCheckpoint,
+    UsageHour,
+    UsagePriceMonth,
+    User,
+    UserProxyCost,
+)
+from whago.domain.rules.months import billing_day, billing_month, month_start, next_month, previous_month, usage_hour
 from whago.kit import db
 from whago.kit.ids import new_id
 
@@ -93,6 +104,8 @@ def everything() -> list[tuple[object, ...]]:
         "SELECT user_id, month_year, total_bytes, total_cost, leased_bytes FROM user_proxy_costs ORDER BY 1, 2",
         "SELECT chip_id, month_year, total_bytes, total_cost FROM chip_usage_months ORDER BY 1, 2",
         "SELECT chip_id, provider_id, hour, total_bytes, total_cost FROM usage_hours ORDER BY 1, 2, 3",
+        "SELECT month_year, chip_id, proxy_id, price_id, total_bytes, total_cost FROM usage_price_months"
+        " ORDER BY 1, 2, 3, 4",
         "SELECT id, total_bytes_used FROM proxies ORDER BY 1",
     )
     with db.transaction() as tx:
@@ -113,6 +126,9 @@ PLANTED = {
     "chip_usage_months": "UPDATE chip_usage_months SET total_bytes = 0 WHERE month_year = :month",
     "chip_usage_months lost": "DELETE FROM chip_usage_months WHERE month_year = :month",
     "chip_usage_months cost": "UPDATE chip_usage_months SET total_cost = total_cost * 2",
+    "usage_price_months": "UPDATE usage_price_months SET total_bytes = total_bytes + 1 WHERE month_year = :month",
+    "usage_price_months lost": "DELETE FROM usage_price_months WHERE month_year < :month",
+    "usage_price_months cost": "UPDATE usage_price_months SET total_cost = total_cost + 1E-12",
     "usage_hours": "UPDATE usage_hours SET total_bytes = total_bytes - 1 WHERE hour = :hour",
     "usage_hours lost": "DELETE FROM usage_hours WHERE hour < :hour",
     "usage_hours moved": "UPDATE usage_hours SET hour = hour + interval '1 hour' WHERE hour = :hour",
@@ -211,8 +227,109 @@ def test_a_proxy_keeps_its_total_over_runs_that_only_see_what_moved(traffic: Tra
         traffic.report(traffic.usage(traffic.chips[0], 100 + step, at=now, tunnel=50 + step), now=now)
         assert checked(since=now - timedelta(minutes=5), now=now).repaired == []
     with db.transaction() as tx:
-        kept = sum(one.total_bytes for one in tx.scalars(select(ProxyUsageMonth)))
-        assert kept == tx.scalars(select(Proxy)).one().total_bytes_used
+        kept = tx.scalars(select(ProxyUsageTotal)).one()
+        by_price = sum(one.total_bytes for one in tx.scalars(select(UsagePriceMonth)))
+        assert (kept.before, kept.total_bytes) == (previous_month(MONTH), 0)
+        assert by_price == tx.scalars(select(Proxy)).one().total_bytes_used
+
+
+def test_a_late_report_of_a_long_closed_month_stays_in_its_proxy_s_total(traffic: Traffic) -> None:
+    checked()
+    later = NOW + timedelta(days=120)
+    traffic.report(traffic.usage(traffic.chips[0], 5000, at=NOW + timedelta(hours=1), tunnel=9), now=later)
+    used = everything()
+    for _ in range(2):
+        assert checked(since=later - timedelta(minutes=5), now=later).repaired == []
+    assert everything() == used
+    execute("UPDATE proxies SET total_bytes_used = total_bytes_used - 1")
+    found = checked(since=later - timedelta(minutes=5), now=later).repaired
+    assert [(one.aggregate, one.expected_bytes - (one.found_bytes or 0)) for one in found] == [("proxies", 1)]
+    assert everything() == used
+
+
+def checkpoints() -> list[tuple[date, datetime, int]]:
+    with db.transaction() as tx:
+        rows = tx.scalars(select(UsageCheckpoint).order_by(UsageCheckpoint.month_year, UsageCheckpoint.since))
+        return [(one.month_year, one.since, one.total_bytes) for one in rows]
+
+
+class Days(Traffic):
+    """One chip that moves 1,000 bytes every noon; the monitor looks five minutes later."""
+
+    def __init__(self) -> None:
+        super().__init__(chips=1)
+        self.now = NOW
+
+    def day(self) -> Checked:
+        self.now += timedelta(days=1)
+        self.report(self.usage(self.chips[0], 1000, at=self.now, tunnel=self.now.day), now=self.now)
+        return self.look()
+
+    def look(self) -> Checked:
+        return checked(since=self.now - timedelta(minutes=5), now=self.now)
+
+
+def test_the_days_that_ended_become_a_checkpoint(database: str) -> None:
+    days = Days()
+    assert [days.day().repaired for _ in range(3)] == [[], [], []]
+    today = billing_day(days.now, TZ)
+    assert checkpoints() == [(MONTH, today, 2000)]
+    days.now = today + timedelta(days=1, hours=1)  # just after midnight yesterday may still grow
+    days.report(days.usage(days.chips[0], 7, at=days.now - timedelta(hours=2), tunnel=90), now=days.now)
+    assert days.look().repaired == []
+    assert checkpoints() == [(MONTH, today, 2000)]
+
+
+def test_a_late_report_before_the_checkpoint_is_added_up_and_moves_it(database: str) -> None:
+    days = Days()
+    for _ in range(3):
+        days.day()
+    late = days.usage(days.chips[0], 500, at=days.now - timedelta(days=2), tunnel=99)
+    days.report(late, now=days.now)
+    assert days.look().repaired == []
+    assert checkpoints() == [(MONTH, billing_day(days.now, TZ), 2500)]
+
+
+def test_a_checkpoint_that_is_wrong_is_noticed_and_made_anew(database: str) -> None:
+    days = Days()
+    for _ in range(3):
+        days.day()
+    right, totals = checkpoints(), everything()
+    execute("UPDATE usage_checkpoints SET total_bytes = total_bytes + 1")
+    assert days.look().repaired == []  # the aggregates are right
+    assert days.look().repaired == []
+    assert (checkpoints(), everything()) == (right, totals)
+
+
+def test_a_difference_in_an_old_hour_is_found_by_the_next_look_at_the_whole(database: str) -> None:
+    days = Days()
+    for _ in range(3):
+        days.day()
+    totals = everything()
+    execute("UPDATE usage_hours SET total_bytes = 1 WHERE hour < :hour", hour=billing_day(days.now, TZ))
+    assert days.look().repaired == []
+    assert {one.aggregate for one in checked(now=days.now).repaired} == {"usage_hours"}
+    assert everything() == totals
+
+
+def test_what_was_reported_after_the_month_s_end_is_in_the_month_it_flowed_in(traffic: Traffic) -> None:
+    """The last hour of November, reported on 1 December: billed and proved in November, at November's price."""
+    end = month_start(next_month(MONTH), TZ)
+    checked()
+    before = {row.month_year: (row.total_bytes, row.total_cost) for row in _months()}
+    traffic.report(
+        traffic.usage(traffic.chips[0], 4000, at=end - timedelta(minutes=1), tunnel=70),
+        traffic.usage(traffic.chips[0], 9, at=end, tunnel=70),
+        now=end + timedelta(minutes=3),
+    )
+    after = {row.month_year: (row.total_bytes, row.total_cost) for row in _months()}
+    assert after[MONTH] == (before[MONTH][0] + 4000, before[MONTH][1] + Decimal("0.0001"))
+    assert after[next_month(MONTH)] == (9, Decimal("0.000000225"))
+    result = checked(since=end, now=end + timedelta(minutes=5))
+    assert (result.months, result.repaired) == (2, [])
+    execute("UPDATE chip_usage_months SET total_bytes = total_bytes + 1 WHERE month_year = :month", month=MONTH)
+    found = checked(since=end, now=end + timedelta(minutes=10)).repaired
+    assert {(one.aggregate, one.keys["month_year"]) for one in found} == {("chip_usage_months", MONTH)}
 
 
 def test_customers_past_a_lowered_limit_are_counted_not_repaired(traffic: Traffic) -> None:

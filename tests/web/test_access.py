@@ -15,7 +15,14 @@ from tests.web.api_setup import Caller, config, new_client, refused
 from whago.domain.models import Provider, Proxy
 from whago.web.app import API_PREFIX, PROXY_ADMIN, create_app
 
-OPEN = {"POST /auth/register", "POST /auth/login", "POST /auth/refresh", "GET /plans"}
+OPEN = {
+    "POST /auth/register",
+    "POST /auth/login",
+    "POST /auth/refresh",
+    "POST /auth/forgot-password",
+    "POST /auth/reset-password",
+    "GET /plans",
+}
 OWN = {  # about the caller alone: there is no other's to reach for
     "POST /auth/logout",
     "GET /auth/me",
@@ -27,23 +34,44 @@ OWN = {  # about the caller alone: there is no other's to reach for
     "POST /chips",
     "GET /user/proxy/usage",
     "GET /user/proxy/usage/series",
+    "GET /user/proxy/reports/{month}",
+    "GET /user/proxy/reports/{month}.csv",
     "GET /notifications",
     "POST /notifications/mark-read",
     "POST /notifications/mark-all-read",
+    "GET /user/channels",
+    "POST /user/channels/email",
+    "POST /user/channels/webhook",
 }
 OWNED = {  # about one thing that has an owner, and what its owner gets
     "GET /chips/{chip_id}": 200,
+    "PATCH /chips/{chip_id}": 200,
+    "POST /chips/{chip_id}/pairing-code": 409,
+    "POST /chips/{chip_id}/logout": 409,
     "POST /chips/{chip_id}/connect": 409,  # an external chip: refused for what it is, not for who asks
     "POST /chips/{chip_id}/disconnect": 409,
     "POST /chips/{chip_id}/rotate-proxy": 200,
+    "POST /chips/{chip_id}/accept-exit-ip": 409,  # the chip is not paused
     "POST /chips/{chip_id}/gateway/rotate": 200,
     "GET /chips/{chip_id}/qr": 409,
     "GET /chips/{chip_id}/events": 200,
     "GET /chips/{chip_id}/exit-ips": 200,
     "GET /chips/{chip_id}/assignments": 200,
     "GET /chips/{chip_id}/usage": 200,
+    "GET /user/channels/{channel_id}": 200,
+    "GET /user/channels/{channel_id}/deliveries": 200,
+    "PUT /user/channels/{channel_id}": 200,
+    "POST /user/channels/{channel_id}/test": 202,
+    "POST /user/channels/{channel_id}/confirm": 200,
+    "POST /user/channels/{channel_id}/confirm/again": 422,  # a webhook: there is nothing to confirm
+    "POST /user/channels/{channel_id}/secret/renew": 200,
+    "DELETE /user/channels/{channel_id}": 204,
     "DELETE /api-keys/{key_id}": 204,
     "DELETE /chips/{chip_id}": 204,  # last: it ends the chip
+}
+BODIES = {  # of those that are read before anything else is asked
+    "PUT /user/channels/{channel_id}": {"name": "x"},
+    "POST /user/channels/{channel_id}/confirm": {"code": "x"},
 }
 SHORTCUTS = {
     "GET /admin/proxies/providers",
@@ -72,9 +100,25 @@ ADMIN = [route for route in ROUTES if " /admin/" in route]
 def ask(app: FastAPI, route: str, headers: dict[str, str], prefix: str = API_PREFIX, **ids: str) -> Any:
     """With identifiers of nothing where none is given, and no body: who may not come in is told so first."""
     method, path = route.split(" ")
-    names = ("chip_id", "key_id", "provider_id", "proxy_id", "user_id", "plan_id")
+    names = (
+        "chip_id",
+        "key_id",
+        "provider_id",
+        "proxy_id",
+        "user_id",
+        "plan_id",
+        "calibration_id",
+        "channel_id",
+        "alert_id",
+        "run_id",
+        "month",
+        "kind",
+    )
     return new_client(app).request(
-        method, prefix + path.format(**{name: ids.get(name, str(uuid4())) for name in names}), headers=headers
+        method,
+        prefix + path.format(**{name: ids.get(name, str(uuid4())) for name in names}),
+        headers=headers,
+        json=BODIES.get(route),
     )
 
 
@@ -120,13 +164,15 @@ def test_what_has_an_owner_exists_for_nobody_else(
 ) -> None:
     chip_id = str(make_chip(owner.user).chip_id)
     key_id = owner.post("/api-keys", {"name": "x"}).json()["id"]
+    channel = owner.post("/user/channels/webhook", {"name": "x", "url": "https://crm.example/hook"}).json()
+    ids = {"chip_id": chip_id, "key_id": key_id, "channel_id": channel["id"]}
     before = owner.get(f"/chips/{chip_id}").json()
     for route in OWNED:
         for stranger in (outsider, admin):  # an administrator has routes of their own
-            refused(ask(app, route, stranger.headers, chip_id=chip_id, key_id=key_id), 404, "not_found")
+            refused(ask(app, route, stranger.headers, **ids), 404, "not_found")
     assert owner.get(f"/chips/{chip_id}").json() == before
     for route, status in OWNED.items():
-        answer = ask(app, route, owner.headers, chip_id=chip_id, key_id=key_id)
+        answer = ask(app, route, owner.headers, **ids)
         assert answer.status_code == status, (route, answer.text)
 
 

@@ -228,10 +228,21 @@ def test_the_report_of_costs_is_by_customer(
         refused(admin.get("/admin/reports/costs", params={"month": month}), 422, "invalid_input")
 
 
-def test_alerts_are_what_customers_were_warned_of(admin: Caller, owner: Caller, pool: tuple[Provider, Proxy]) -> None:
+def test_open_alerts_name_the_customer(admin: Caller, owner: Caller, pool: tuple[Provider, Proxy]) -> None:
     move_bytes(owner.user, make_chip(owner.user).chip_id, 900_000_000)
-    alerts = admin.get("/admin/alerts").json()["items"]
-    assert [(alert["kind"], alert["user_email"]) for alert in alerts] == [("quota_warning", owner.user.email)]
+    (alert,) = admin.get("/admin/alerts").json()["items"]
+    assert (alert["kind"], alert["user_email"], alert["cleared_at"]) == ("quota_warning", owner.user.email, None)
+    assert "0.9 GB" in alert["message"]
+    seen = admin.post(f"/admin/alerts/{alert['id']}/acknowledge").json()
+    assert (seen["acknowledged_by"], seen["cleared_at"]) == (admin.user.name, None)
+    for filters, count in (
+        ({"state": "cleared"}, 0),
+        ({"state": "all", "kind": "quota_warning", "user_id": owner.id}, 1),
+        ({"severity": "error"}, 0),
+        ({"kind": "provider_down"}, 0),
+    ):
+        assert len(admin.get("/admin/alerts", params=filters).json()["items"]) == count
+    refused(admin.get("/admin/alerts", params={"kind": "nothing"}), 422, "invalid_input")
 
 
 def test_the_systems_page_tells_of_gateways(admin: Caller, owner: Caller) -> None:

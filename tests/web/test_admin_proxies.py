@@ -240,8 +240,29 @@ def test_a_pasted_list_is_read_line_by_line(admin: Caller) -> None:
     assert answer.status_code == 201, answer.text
     told = answer.json()
     assert (told["created"], [line["number"] for line in told["bad_lines"]], told["duplicates"]) == (2, [3], [4])
+    assert (told["existing"], told["skipped"]) == ([], 1)
     urls = {proxy["proxy_url"] for proxy in admin.get("/admin/proxies/pool").json()["items"]}
     assert urls == {"http://127.0.0.2:8000", "socks5://127.0.0.3:1080"}
+
+
+def test_a_list_that_is_pasted_again_adds_only_what_is_new(admin: Caller) -> None:
+    provider = admin.post("/admin/proxies/providers", {"name": "List", "preset": "static", "cost_per_gb": 0}).json()
+    lines = [f"127.0.{number // 250}.{number % 250 + 1}:8000:u:p" for number in range(300)]
+    where = "/admin/proxies/pool/import"
+    first = admin.post(where, {"provider_id": provider["id"], "text": "\n".join(lines)}).json()
+    assert (first["created"], first["skipped"], first["bad_lines"]) == (300, 0, [])
+    again = "\n".join([lines[0], "socks5://u:p@127.0.0.2:8000", "127.0.9.9:8000:u:p", "127.0.0.1:8000:other:p", "x"])
+    second = admin.post(where, {"provider_id": provider["id"], "text": again}).json()
+    assert (second["created"], second["existing"], second["skipped"]) == (2, [1, 2], 2)
+    assert [line["number"] for line in second["bad_lines"]] == [5]
+
+
+def test_private_lines_of_a_list_are_left_out_by_number(admin: Caller) -> None:
+    app = create_app(config(allow_private_upstreams=False))
+    provider = admin.post("/admin/proxies/providers", {"name": "List", "preset": "static", "cost_per_gb": 0}).json()
+    body = {"provider_id": provider["id"], "text": "10.0.0.1:80:u:p\nproxy.example:80:u:p\nlocalhost:80"}
+    told = new_client(app).post("/api/v1/admin/proxies/pool/import", json=body, headers=admin.headers).json()
+    assert (told["created"], [line["number"] for line in told["bad_lines"]]) == (1, [1, 3])
 
 
 @pytest.mark.parametrize(
@@ -338,7 +359,8 @@ def test_a_test_of_a_proxy_that_is_not_there_says_so(admin: Caller, pool: tuple[
     by_provider = admin.post(f"/admin/proxies/providers/{pool[0].id}/test")
     assert by_provider.status_code == 200
     told = by_provider.json()
-    assert set(told) == {"success", "exit_ip", "country", "latency_ms", "error"}
+    assert set(told) >= {"success", "exit_ip", "country", "latency_ms", "error"}
+    assert told["diagnosis"] == "proxy_down"
     assert told["success"] is False
     assert told["error"] == "The proxy does not accept connections."
     admin.put(f"/admin/proxies/pool/{pool[1].id}", {"proxy_url": "http://127.0.0.1:1"})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,12 +12,22 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import func, select
 
 from tests.bridge.conftest import SECRET as BRIDGE_SECRET
-from tests.bridge.conftest import BridgeProcess, Edge, Gateway, edge, eventually, gateway, start_bridge
+from tests.bridge.conftest import (
+    Backend,
+    BridgeProcess,
+    Edge,
+    Gateway,
+    announce,
+    backend,
+    edge,
+    eventually,
+    gateway,
+    start_bridge,
+)
 from tests.factories import make_chip, make_ready_pool
 from tests.web.api_setup import Caller, config, new_client, refused, sign_in
 from whago.bridge.client import BridgeClient
@@ -29,7 +38,7 @@ from whago.main.embedded import free_port
 from whago.web.app import create_app
 from whago.web.attempts import Attempts
 
-__all__ = ["edge", "gateway"]  # fixtures of the bridge's own tests
+__all__ = ["backend", "edge", "gateway"]  # fixtures of the bridge's own tests
 
 EVENTS = "/internal/bridge/events"
 
@@ -42,31 +51,23 @@ class Served:
     client: BridgeClient
     process: BridgeProcess
     gateway: Gateway
+    backend: Backend
 
 
 @pytest.fixture(scope="module")
-def _served(
-    edge: Edge, gateway: Gateway, postgres_url: str, _engine: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
-    port = free_port()
-    process = start_bridge(edge, gateway.address, f"http://127.0.0.1:{port}{EVENTS}", tmp_path_factory.mktemp("bridge"))
+def _served(edge: Edge, gateway: Gateway, backend: Backend) -> Iterator[Served]:
+    process = start_bridge(edge, gateway.address, backend.url)
     client = BridgeClient(process.url, BRIDGE_SECRET)
-    app = create_app(config(bridge=client, bridge_secret=BRIDGE_SECRET, gateway_address=gateway.address))
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    eventually(lambda: server.started, bool, "the web server")
-    yield Served(app, client, process, gateway)
+    yield Served(backend.app, client, process, gateway, backend)
     process.stop()
     client.close()
-    server.should_exit = True
-    thread.join()
 
 
 @pytest.fixture
 def served(_served: Served, database: str) -> Iterator[Served]:
     _served.app.state.parts.attempts = Attempts(None)
     make_ready_pool()
+    announce(_served.process)
     yield _served
     _served.gateway.refusal = None
     for chip in _served.client.list().items:
@@ -221,7 +222,16 @@ def post(served: Served, content: dict[str, Any] | bytes, headers: dict[str, str
         ("session.open", None, "connected"),
         ("session.backoff", "upstream_timeout", "connecting"),
         ("session.backoff", "no_healthy_proxy", "waiting_proxy"),
+        ("session.connecting", "no_healthy_proxy", "waiting_proxy"),
+        ("session.connecting", "upstream_refused", "connecting"),
         ("session.closed", None, "disconnected"),
+        ("session.closed", "qr_expired", "disconnected"),
+        ("session.closed", "forbidden", "error"),
+        ("session.closed", "temporarily_banned", "error"),
+        ("session.closed", "client_outdated", "error"),
+        ("session.closed", "auth_unreadable", "error"),
+        ("session.closed", "bridge_stopping", "connecting"),
+        ("session.open", "phone_offline", "connected"),
         ("session.proxy_blocked", "quota_exhausted", "blocked_quota"),
         ("session.proxy_blocked", "no_healthy_proxy", "waiting_proxy"),
         ("session.proxy_blocked", "bad_credential", "error"),
@@ -231,12 +241,80 @@ def post(served: Served, content: dict[str, Any] | bytes, headers: dict[str, str
 )
 def test_each_event_is_one_status(served: Served, owner: Caller, kind: str, reason: str | None, status: str) -> None:
     chip = make_chip(owner.user, engine=Engine.EXTERNAL)
-    error = {"layer": "proxy", "code": 402, "reason": reason} if reason else None
+    error = {"layer": "wa", "code": 402, "reason": reason} if reason else None
     answer = post(served, event_of(chip.chip_id, kind, 5, last_error=error, phone_number="5511999990000"))
     assert (answer.status_code, answer.json()) == (200, {"taken": True})
     seen = owner.get(f"/chips/{chip.chip_id}").json()
     assert (seen["status"], seen["phone_number"]) == (status, "5511999990000")
     assert (seen["connected_at"] is not None) == (status == "connected")
+
+
+def test_trying_again_for_hours_is_one_entry_of_the_history(served: Served, owner: Caller) -> None:
+    chip = make_chip(owner.user)
+    error = {"layer": "proxy", "code": 502, "reason": "upstream_refused"}
+    for seq in range(1, 21):
+        kind = "session.backoff" if seq % 2 else "session.connecting"
+        post(served, event_of(chip.chip_id, kind, seq, last_error=error))
+    events = owner.get(f"/chips/{chip.chip_id}/events").json()["items"]
+    assert [event["data"] for event in events if event["kind"] == "status_connecting"] == [
+        {"reason": "upstream_refused"}
+    ]
+
+
+def test_the_last_word_of_a_bridge_that_lost_the_chip_changes_nothing(served: Served, owner: Caller) -> None:
+    chip_id = owner.post("/chips", {"alias": "a"}).json()["id"]
+    eventually(lambda: status_of(owner, chip_id), lambda status: status == "waiting_qr", "the QR code")
+    late = event_of(chip_id, "session.closed", 2**52) | {"epoch": 0}
+    assert post(served, late).json() == {"taken": False}
+    assert status_of(owner, chip_id) == "waiting_qr"
+
+
+def test_thrift_is_changed_on_the_chip_that_runs(served: Served, owner: Caller) -> None:
+    chip = owner.post("/chips", {"alias": "a"}).json()
+    usual = {"history": "none", "keep_alive_s": 30, "status_posts": False}
+    assert {name: chip["thrift"][name] for name in usual} == usual
+    eventually(lambda: status_of(owner, chip["id"]), lambda status: status == "waiting_qr", "the QR code")
+    changed = owner.ask("PATCH", f"/chips/{chip['id']}", json={"thrift": {"keep_alive_s": 60}})
+    assert changed.status_code == 200, changed.text
+    assert changed.json()["thrift"] | usual == changed.json()["thrift"] | usual | {"keep_alive_s": 30}
+    assert changed.json()["thrift"]["keep_alive_s"] == 60
+    assert changed.json()["thrift"]["quiet_month_bytes"] < chip["thrift"]["quiet_month_bytes"]
+    session = served.client.get(UUID(chip["id"]))
+    assert session is not None
+    assert session.keep_alive_s == 60
+    refused(owner.ask("PATCH", f"/chips/{chip['id']}", json={"thrift": {"keep_alive_s": 5}}), 422, "invalid_input")
+    kinds = [event["kind"] for event in owner.get(f"/chips/{chip['id']}/events").json()["items"]]
+    assert kinds.count("thrift_changed") == 1
+
+
+def test_a_chip_is_renamed_and_an_alias_is_unique(served: Served, owner: Caller) -> None:
+    first, second = (make_chip(owner.user, alias=alias).chip_id for alias in ("um", "dois"))
+    assert owner.ask("PATCH", f"/chips/{first}", json={"alias": "três"}).json()["alias"] == "três"
+    refused(owner.ask("PATCH", f"/chips/{second}", json={"alias": "três"}), 409, "alias_taken")
+    refused(owner.ask("PATCH", f"/chips/{first}", json={"thrift": {"history": "recent"}}), 409, "engine_external")
+
+
+def test_a_code_pairs_instead_of_a_qr_code(served: Served, owner: Caller) -> None:
+    chip_id = owner.post("/chips", {"alias": "a"}).json()["id"]
+    eventually(lambda: status_of(owner, chip_id), lambda status: status == "waiting_qr", "the QR code")
+    answer = owner.post(f"/chips/{chip_id}/pairing-code", {"phone": "+5511987654321"})
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["pairing_code"]) == 8
+    for phone in ("", "11 98765-4321", "0551198765", None):
+        refused(owner.post(f"/chips/{chip_id}/pairing-code", {"phone": phone}), 422, "invalid_input")
+    owner.post(f"/chips/{chip_id}/disconnect")
+    asked = owner.post(f"/chips/{chip_id}/pairing-code", {"phone": "5511987654321"})
+    assert refused(asked, 502, "bridge_refused")["details"] == {"reason": "not_pairing"}
+
+
+def test_logging_out_forgets_the_pairing_and_keeps_chip_and_proxy(served: Served, owner: Caller) -> None:
+    chip = owner.post("/chips", {"alias": "a"}).json()
+    eventually(lambda: status_of(owner, chip["id"]), lambda status: status == "waiting_qr", "the QR code")
+    answer = owner.post(f"/chips/{chip['id']}/logout")
+    assert (answer.status_code, answer.json()) == (200, {"unlinked": False})  # it was not connected
+    seen = owner.get(f"/chips/{chip['id']}").json()
+    assert (seen["status"], seen["status_reason"]) == ("logged_out", "unlinked_by_user")
+    assert seen["proxy"]["session_identifier"] == chip["proxy"]["session_identifier"]
 
 
 def test_an_event_is_taken_once_and_in_order(served: Served, owner: Caller) -> None:

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from whago.domain.rules.notices import NOTICES, QUOTA_EXHAUSTED, UNKNOWN
+from whago.domain.rules.notices import (
+    CHIPS_WAITING,
+    NOTICES,
+    QUOTA_EXHAUSTED,
+    QUOTA_THRESHOLD,
+    RECOVERIES,
+    UNKNOWN,
+)
 from whago.errors import MESSAGES
 from whago.providers.diagnosis import SENTENCES as DIAGNOSES
 from whago.web.config import LOCALES
@@ -39,7 +46,14 @@ def _literals(nodes: Iterator[ast.expr] | list[ast.expr]) -> Iterator[str]:
 
 
 def notices() -> Iterator[str]:
-    for notice in [*NOTICES.values(), *QUOTA_EXHAUSTED.values(), UNKNOWN]:
+    for notice in [
+        *NOTICES.values(),
+        *RECOVERIES.values(),
+        *QUOTA_EXHAUSTED.values(),
+        QUOTA_THRESHOLD,
+        CHIPS_WAITING,
+        UNKNOWN,
+    ]:
         yield from filter(None, (notice.title, notice.message))
 
 

@@ -7,45 +7,71 @@ from fastapi import FastAPI
 from sqlalchemy import update
 
 from tests.e2e.seeding import make_account, make_admin, new_chip
+from tests.notify.office import Office
 from tests.web.page_setup import part, visitor
+from whago.domain.actions.api_keys import create_api_key
 from whago.domain.models import Provider, Proxy, User
+from whago.kit import clock
 from whago.kit.db import transaction
 from whago.web import pages
 from whago.web.pages.account import local_path
 
 Pool = tuple[Provider, Proxy]
 
-OPEN = {"/", "/login", "/register"}
+OPEN = {"/", "/login", "/register", "/forgot-password", "/reset-password/{token}"}
 ADMIN = {
+    "/admin",
+    "/admin/series",
+    "/admin/chips",
+    "/admin/chips/dialogs/proxy/{chip_id}",
+    "/admin/audit",
+    "/admin/system",
     "/admin/proxies",
     "/admin/proxies/series",
     "/admin/proxies/dialogs/provider-new",
     "/admin/proxies/dialogs/provider-edit/{provider_id}",
     "/admin/proxies/dialogs/provider-test/{provider_id}",
     "/admin/proxies/dialogs/provider-delete/{provider_id}",
+    "/admin/proxies/dialogs/provider-drain/{provider_id}",
+    "/admin/proxies/bills/{provider_id}",
+    "/admin/proxies/bills/{provider_id}/dialogs/import",
+    "/admin/proxies/bills/{provider_id}/dialogs/reading",
+    "/admin/proxies/bills/{provider_id}/dialogs/calibrate",
+    "/admin/proxies/bills/{provider_id}/dialogs/apply/{calibration_id}",
     "/admin/proxies/dialogs/proxy-new",
     "/admin/proxies/dialogs/proxy-import",
     "/admin/proxies/dialogs/proxy-edit/{proxy_id}",
     "/admin/proxies/dialogs/proxy-test/{proxy_id}",
     "/admin/proxies/dialogs/proxy-delete/{proxy_id}",
+    "/admin/proxies/dialogs/proxy-drain/{proxy_id}",
+    "/admin/proxies/dialogs/proxy-health/{proxy_id}",
     "/admin/users",
     "/admin/users/dialogs/new",
     "/admin/users/dialogs/plan/{user_id}",
+    "/admin/users/dialogs/password/{user_id}",
     "/admin/users/dialogs/suspend/{user_id}",
     "/admin/users/dialogs/resume/{user_id}",
     "/admin/plans",
     "/admin/plans/dialogs/new",
     "/admin/plans/dialogs/edit/{plan_id}",
     "/admin/plans/dialogs/delete/{plan_id}",
+    "/admin/alerts",
 }
 OWNED = {
     "/chips/{chip_id}",
     "/chips/{chip_id}/series",
     "/chips/{chip_id}/qr",
     "/chips/{chip_id}/rotate",
+    "/chips/{chip_id}/accept",
     "/chips/{chip_id}/disconnect",
     "/chips/{chip_id}/credential",
     "/chips/{chip_id}/delete",
+    "/settings/api-keys/{key_id}/revoke",
+    "/settings/channels/{channel_id}/edit",
+    "/settings/channels/{channel_id}/delete",
+    "/settings/channels/{channel_id}/secret",
+    "/settings/channels/{channel_id}/confirm",
+    "/settings/channels/{channel_id}/log",
 }
 SIGNED_IN = {
     "/renew",
@@ -55,7 +81,14 @@ SIGNED_IN = {
     "/dashboard/series",
     "/chips",
     "/chips/new",
+    "/usage",
+    "/usage/{month}.csv",
     "/notifications",
+    "/settings",
+    "/settings/api-keys",
+    "/settings/api-keys/new",
+    "/settings/channels",
+    "/settings/channels/new/{kind}",
 }
 
 
@@ -75,10 +108,15 @@ def ids(someone: User, pool: Pool) -> dict[str, object]:
     chip = new_chip(someone, "Suporte")
     return {
         "chip_id": chip.chip_id,
+        "key_id": create_api_key(someone.id, "CRM", now=clock.now()).id,
+        "month": "2026-11",
         "provider_id": provider.id,
         "proxy_id": proxy.id,
         "user_id": someone.id,
         "plan_id": someone.plan_id,
+        "channel_id": Office.webhook_of(someone),
+        "kind": "webhook",
+        "calibration_id": provider.id,
     }
 
 
@@ -139,6 +177,9 @@ def test_every_tab_of_the_proxies_has_an_address(app: FastAPI, pool: Pool, boss:
     [
         ("/chips/new", "/chips"),
         ("/chips/{chip_id}/delete", "/chips/{chip_id}"),
+        ("/settings/api-keys/new", "/settings/api-keys"),
+        ("/settings/api-keys/{key_id}/revoke", "/settings/api-keys"),
+        ("/admin/chips/dialogs/proxy/{chip_id}", "/admin/chips"),
         ("/admin/proxies/dialogs/provider-new", "/admin/proxies?tab=providers"),
         ("/admin/proxies/dialogs/proxy-edit/{proxy_id}", "/admin/proxies?tab=pool"),
         ("/admin/users/dialogs/new", "/admin/users"),
@@ -156,6 +197,7 @@ def test_a_dialog_that_is_opened_alone_leads_to_its_page(
 def test_the_start_leads_to_the_door_or_to_the_dashboard(app: FastAPI, someone: User) -> None:
     assert visitor(app).get("/").headers["Location"] == "/login"
     assert visitor(app, someone).get("/").headers["Location"] == "/dashboard"
+    assert visitor(app, make_admin()).get("/").headers["Location"] == "/admin"
     assert visitor(app, someone).get("/login?next=/chips").headers["Location"] == "/chips"
 
 

@@ -18,8 +18,21 @@ from whago.web.pages.dashboard import tone_of
 
 HOSTILE = "<img src=x onerror=alert(1)>'\"{{7*7}}&amp;"
 PASSWORD_OF_THE_VENDOR = "s3cret-of-the-vendor"
-CUSTOMER_PAGES = ("/dashboard", "/chips", "/notifications")
+CUSTOMER_PAGES = (
+    "/dashboard",
+    "/dashboard?by=chip",
+    "/chips",
+    "/usage",
+    "/notifications",
+    "/settings",
+    "/settings/api-keys",
+)
 ADMIN_PAGES = (
+    "/admin",
+    "/admin?by=customer",
+    "/admin/chips",
+    "/admin/audit",
+    "/admin/system",
     "/admin/proxies",
     "/admin/proxies?tab=pool",
     "/admin/proxies?tab=stats",

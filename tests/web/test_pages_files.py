@@ -7,9 +7,11 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from babel.messages.catalog import Message
 from babel.messages.extract import extract
 from babel.messages.pofile import read_po
 from fastapi import FastAPI
@@ -79,26 +81,30 @@ def test_every_icon_that_pages_use_is_there() -> None:
 
 
 def test_every_sentence_of_the_pages_is_in_portuguese() -> None:
-    with (LOCALES / "pt_BR/LC_MESSAGES/pages.po").open("rb") as file:
-        catalog = read_po(file, locale="pt_BR")
-    known = {message.id: message.string for message in catalog if message.id}
-    assert sentences() <= set(known)
+    known = {message.id: message.string for message in catalog() if message.id}
+    assert sentences() - set(known) == set()
     assert all(all(text) if isinstance(text, tuple) else text for text in known.values())
 
 
 def test_translations_keep_the_placeholders() -> None:
-    with (LOCALES / "pt_BR/LC_MESSAGES/pages.po").open("rb") as file:
-        for message in read_po(file, locale="pt_BR"):
-            ids = message.id if isinstance(message.id, tuple) else (message.id,)
-            texts = message.string if isinstance(message.string, tuple) else (message.string,)
-            for source, text in zip(ids, texts, strict=True):
-                assert set(re.findall(r"\{\w+\}", source)) == set(re.findall(r"\{\w+\}", text)), source
+    for message in catalog():
+        ids = message.id if isinstance(message.id, tuple) else (message.id,)
+        texts = message.string if isinstance(message.string, tuple) else (message.string,)
+        for source, text in zip(ids, texts, strict=True):
+            assert set(re.findall(r"\{\w+\}", source)) == set(re.findall(r"\{\w+\}", text)), source
 
 
 def test_data_blocks_cannot_end_early() -> None:
     text = as_json({"a": "</script><!--&"})
     assert "<" not in text
     assert json.loads(text) == {"a": "</script><!--&"}
+
+
+def catalog() -> Iterator[Message]:
+    """Every entry of every catalog, as the product reads them."""
+    for path in sorted((LOCALES / "pt_BR/LC_MESSAGES").glob("*.po")):
+        with path.open("rb") as file:
+            yield from read_po(file, locale="pt_BR")
 
 
 def sentences() -> set[str | tuple[str, str]]:
@@ -112,7 +118,8 @@ def sentences() -> set[str | tuple[str, str]]:
                 found.add((texts[0], texts[1]) if name == "many" else texts[0])
     for path in (WEB / "pages").glob("*.py"):
         with path.open("rb") as file:
-            for _line, message, _comments, _context in extract("python", file, {"say": None, "N_": None}):
+            keywords = {"say": None, "N_": None, "many": (1, 2)}
+            for _line, message, _comments, _context in extract("python", file, keywords):
                 if message:
-                    found.add(message if isinstance(message, str) else message[0])
+                    found.add(message if isinstance(message, str) else (message[0], message[1]))
     return found

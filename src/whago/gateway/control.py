@@ -169,7 +169,10 @@ class Control(Protocol):
         ...
 
     async def settle(self, boot_id: UUID, usages: Sequence[TunnelUsage]) -> None:
-        """Commit the last counters of a dead boot, then give its unused leases back. Idempotent."""
+        """Commit the last counters of a dead boot, then give its unused leases back. Idempotent.
+
+        Raises CountersRefused when asking again would change nothing.
+        """
         ...
 
     def changes(self) -> AsyncIterator[Change]:
@@ -186,3 +189,7 @@ class ControlUnavailable(Exception):
 
     When this is raised, that is decided: nothing of the call is committed later.
     """
+
+
+class CountersRefused(Exception):
+    """What a counter file holds can never be committed here. The message says why, as the end of a sentence."""

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from whago.domain.actions.gateways import answer_signal, register_boot
 from whago.domain.actions.lease_quota import Leased, lease_quota
@@ -28,6 +28,7 @@ from whago.gateway.control import (
     Change,
     ChipPass,
     ControlUnavailable,
+    CountersRefused,
     Exhausted,
     Grant,
     LeaseAnswer,
@@ -121,6 +122,10 @@ class PostgresControl:
             await self._record(boot_id, usages, None)
         except OutcomeUnknown as error:
             raise ControlUnavailable("unavailable") from error
+        except ControlUnavailable as error:
+            if isinstance(error.__cause__, IntegrityError | DataError):
+                raise CountersRefused("the ledger has no such customer or price, or no such number") from error
+            raise
 
     async def changes(self) -> AsyncIterator[Change]:
         while True:

@@ -16,6 +16,7 @@ from whago.gateway.control import Control, ControlUnavailable, Report
 from whago.gateway.leases import Account, LeaseBook
 from whago.gateway.plane import Plane
 from whago.gateway.segments import Segment
+from whago.gateway.watch import Watch
 
 log = structlog.get_logger()
 
@@ -26,9 +27,10 @@ HEARTBEAT_S: Final = 5.0  # an empty report renews the leases and tells that thi
 class Reporter:
     """Reports until it is stopped; then ``finish`` makes the last ones."""
 
-    def __init__(self, control: Control, plane: Plane, every_s: float) -> None:
+    def __init__(self, control: Control, plane: Plane, watch: Watch, every_s: float) -> None:
         self._control = control
         self._plane = plane
+        self._watch = watch
         self._every_s = every_s
         self._wake = asyncio.Event()
         self._going_back: list[Account] = []
@@ -114,10 +116,15 @@ class Reporter:
 
     def _count(self, segments: list[Segment], report: Report) -> None:
         """Move the process's totals on by what this report added."""
-        tally = self._plane.tally
+        tally, watch = self._plane.tally, self._watch
+        watched = watch.is_on(self._committed_at)
+        if watched:
+            watch.turn(self._committed_at)
         for segment, usage in zip(segments, report.usages, strict=True):
             up, down, overhead = segment.counted
             tally.bytes_up += usage.bytes_up - up
             tally.bytes_down += usage.bytes_down - down
             tally.overhead += usage.overhead - overhead
             segment.counted = (usage.bytes_up, usage.bytes_down, usage.overhead)
+            if watched:
+                watch.note(usage, sum(segment.counted) - up - down - overhead)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import resource
 import signal
 import socket
+import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Final
@@ -33,6 +35,7 @@ from whago.gateway.resolver import Resolver
 from whago.gateway.segments import SegmentBook
 from whago.gateway.settle import settle_dead
 from whago.gateway.status import StatusListener
+from whago.gateway.watch import Watch, snapshot
 
 log = structlog.get_logger()
 
@@ -42,6 +45,7 @@ WANTED_DESCRIPTORS: Final = 65536  # 10,000 tunnels need 20,000, the rest is for
 SPARE_DESCRIPTORS: Final = 512  # pipes, control plane, counters, listeners, and clients that are only told why not
 SPARE_SHARE: Final = 4  # where descriptors are few, a quarter of them is spared
 DRAIN_POLL_S: Final = 0.1
+NEVER_S: Final = 1e9  # the age of a report that was never made: JSON knows no infinity
 GC_THRESHOLDS: Final = (50_000, 20, 100)  # tunnels make no cycles, so the collector has little to find
 
 
@@ -85,7 +89,8 @@ class Gateway:
         engine = Engine(self._loop, self._before_turn)
         segments = SegmentBook(self._counters, calendar)
         self.plane = Plane(engine, calendar, self._lender.book, segments, PipePool(config.splice), config.limits)
-        self._reporter = Reporter(control, self.plane, config.report_every_s)
+        self._watch = Watch()
+        self._reporter = Reporter(control, self.plane, self._watch, config.report_every_s)
         self._registry = ChipRegistry()
         passes = PassBook(control, self._registry.follow)
         self._follower = ChangeFollower(
@@ -103,7 +108,7 @@ class Gateway:
             max_tunnels=self._max_tunnels,
         )
         self._listener = Listener(engine, self._welcome)
-        self._status = StatusListener(registry_of(self.plane, lambda: self._reporter.age_s), self._not_ready)
+        self._status = StatusListener(registry_of(self.plane, lambda: self._reporter.age_s), self._not_ready, self._top)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -235,6 +240,12 @@ class Gateway:
         if self._reporter.age_s > READY_REPORT_AGE_S:
             return f"The control plane has not answered for {self._reporter.age_s:.0f} s."
         return ""
+
+    def _top(self) -> dict[str, Any]:
+        rates = self._watch.look(time.monotonic())
+        shown = snapshot(self.plane, rates, self._registry.count)
+        about = {"pid": os.getpid(), "port": self.address[1], "report_age_s": min(self._reporter.age_s, NEVER_S)}
+        return {**about, **shown}
 
     async def _settle_siblings(self) -> None:
         while True:

@@ -11,7 +11,7 @@ from typing import BinaryIO, Final
 
 import structlog
 
-from whago.gateway.control import Control
+from whago.gateway.control import Control, CountersRefused
 from whago.gateway.counters import SUFFIX, DeadCounters, NotACounterFile, read_counters
 
 log = structlog.get_logger()
@@ -23,14 +23,14 @@ async def settle_dead(directory: Path, control: Control) -> int:
     """Settle every counter file in ``directory`` whose boot is dead; returns how many there were.
 
     Several gateways may do this at once: the lock that tells a boot is dead also keeps the others away. A file that
-    cannot be read is set aside with the reason in the log. Raises ControlUnavailable, with the files still there.
+    cannot be read, or whose rows the ledger never takes, is set aside with the reason in the log, and the others are
+    settled. Raises ControlUnavailable, with the files still there.
     """
     settled = 0
     for path in await asyncio.to_thread(_counter_files, directory):
         found = await asyncio.to_thread(_take, path)
         if found is not None:
-            await _settle(found, control)
-            settled += 1
+            settled += await _settle(found, control)
     return settled
 
 
@@ -43,11 +43,16 @@ class _Found:
     dead: DeadCounters
 
 
-async def _settle(found: _Found, control: Control) -> None:
+async def _settle(found: _Found, control: Control) -> bool:
     with found.file:
-        await control.settle(found.dead.boot_id, found.dead.usages)
+        try:
+            await control.settle(found.dead.boot_id, found.dead.usages)
+        except CountersRefused as why:
+            _set_aside(found.path, str(why))
+            return False
         _dispose(found)
     log.info("counters.settled", boot=str(found.dead.boot_id), rows=len(found.dead.usages))
+    return True
 
 
 def _counter_files(directory: Path) -> list[Path]:

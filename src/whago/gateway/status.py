@@ -1,10 +1,11 @@
-"""A tiny HTTP listener for /healthz, /readyz and /metrics, apart from the port that clients use."""
+"""A tiny HTTP listener for /healthz, /readyz, /metrics and /top, apart from the port that clients use."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -13,11 +14,14 @@ REQUEST_S: Final = 5.0  # for one request and its answer
 
 
 class StatusListener:
-    """``not_ready`` answers "" or one sentence that says why the process cannot serve."""
+    """``not_ready`` answers "" or a sentence that says why the process cannot serve; ``top`` what a live view shows."""
 
-    def __init__(self, registry: CollectorRegistry, not_ready: Callable[[], str]) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, not_ready: Callable[[], str], top: Callable[[], dict[str, Any]]
+    ) -> None:
         self._registry = registry
         self._not_ready = not_ready
+        self._top = top
         self._server: asyncio.Server | None = None
         self.port = 0
 
@@ -53,8 +57,10 @@ class StatusListener:
                 return _response("503 Service Unavailable" if problem else "200 OK", f"{problem or 'ready'}\n".encode())
             case b"/metrics":
                 return _response("200 OK", generate_latest(self._registry), "text/plain; version=0.0.4")
+            case b"/top":
+                return _response("200 OK", json.dumps(self._top()).encode(), "application/json")
             case _:
-                return _response("404 Not Found", b"There are /healthz, /readyz and /metrics.\n")
+                return _response("404 Not Found", b"There are /healthz, /readyz, /metrics and /top.\n")
 
 
 def _response(status: str, body: bytes, kind: str = "text/plain") -> bytes:

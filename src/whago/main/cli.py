@@ -58,11 +58,12 @@ def up(
     gateway_port: Annotated[int, typer.Option(min=1, max=65535, help="Port that chips connect to.")] = 3128,
     host: Host = LOOPBACK,
     gateway_processes: Processes = 1,
+    bridges: Annotated[int, typer.Option(min=1, max=32, help="WhatsApp bridge processes.")] = 1,
 ) -> None:
     """Run everything on this machine, with its own database and broker, until Ctrl-C."""
     from whago.main.up import Options, run_up
 
-    raise typer.Exit(run_up(Options(demo, data, host, port, gateway_port, gateway_processes)))
+    raise typer.Exit(run_up(Options(demo, data, host, port, gateway_port, gateway_processes, bridges)))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
@@ -109,12 +110,21 @@ def gateway(
     status_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Loopback port of /healthz, /readyz and /metrics; 0 for none.")
     ] = 9128,
+    top: Annotated[
+        bool, typer.Option("--top", help="Serve nothing: show what the gateways of this machine are doing.")
+    ] = False,
+    once: Annotated[bool, typer.Option("--once", help="With --top: one look, for scripts.")] = False,
     shared: Annotated[
         bool, typer.Option("--shared", hidden=True, help="Share the port with sibling processes.")
     ] = False,
     hold: Hold = False,
 ) -> None:
-    """Serve the metering gateway (HTTP CONNECT and SOCKS5)."""
+    """Serve the metering gateway (HTTP CONNECT and SOCKS5), or look at those that run."""
+    if top:
+        from whago.main import top as view
+
+        view.run(status_port=status_port, once=once)
+        return
     from whago.main import gateway as command
 
     _wait_to_begin(hold)
@@ -136,11 +146,20 @@ def worker(
 
 
 @app.command()
-def bridge() -> None:
-    """Run the WhatsApp bridge, where WHAGO_BRIDGE_URL says."""
+def bridge(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; WHAGO_BRIDGE_URL's, else loopback.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port; WHAGO_BRIDGE_URL's, else 3130; 0 for a free one.")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Where the backend reaches it, when not where it listens.")] = None,
+    max_chips: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Chips of this process; 200 by default.")
+    ] = None,
+) -> None:
+    """Run a WhatsApp bridge. It announces itself to the backend; start as many as you need."""
     from whago.main import bridge as command
 
-    command.run()
+    command.run(command.Place(host, port, url, max_chips))
 
 
 @app.command("create-admin")

@@ -39,6 +39,7 @@ from whago.kit import clock, db
 from whago.kit.crypto import Vault
 from whago.kit.passwords import hash_password
 from whago.main.data_folder import default_data_dir, new_password
+from whago.main.demo_bills import seed_bills
 from whago.main.demo_file import DemoFile, KeptChip, KeptCustomer
 from whago.main.demo_past import past_usage
 from whago.main.secret import secret_keys
@@ -89,7 +90,9 @@ def seed(settings: Settings, *, simulator_host: str, simulator_port: int) -> Seq
     try:
         seeding = _Seeding(settings, clock.now())
         seeding.provider(simulator_host, simulator_port)
-        return [line for wish in WISHES if (line := seeding.customer(wish)) is not None]
+        lines = [line for wish in WISHES if (line := seeding.customer(wish)) is not None]
+        seeding.bills()
+        return lines
     finally:
         db.engine().dispose()
 
@@ -114,6 +117,11 @@ class _Seeding:
         point_demo_at(provider_id, host=host, port=port, now=self._now)
         if not has_proxies(provider_id):
             self._create_pool(provider_id, host, port)
+
+    def bills(self) -> None:
+        provider_id = demo_provider()
+        if provider_id is not None:
+            seed_bills(provider_id, now=self._now, tz=self._tz)
 
     def customer(self, wish: Wish) -> str | None:
         """None for a customer that somebody deleted."""

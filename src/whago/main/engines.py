@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from whago.bridge.client import BridgeClient
+from whago.bridge.fleet import BridgeFleet
 from whago.settings import Settings
 
 
-def bridge_client(settings: Settings) -> BridgeClient | None:
-    """The client of our bridge; None when no bridge is configured."""
-    if settings.bridge_url is None or settings.bridge_secret is None:
+def bridge_fleet(settings: Settings) -> BridgeFleet | None:
+    """Our bridges, which announce themselves with the secret; None when there is none to share."""
+    if settings.bridge_secret is None:
         return None
-    return BridgeClient(settings.bridge_url, settings.bridge_secret.get_secret_value())
+    return BridgeFleet(settings.bridge_secret.get_secret_value())
 
 
 def gateway_address(settings: Settings) -> str:

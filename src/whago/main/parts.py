@@ -33,19 +33,19 @@ class Ports:
     gateway: int
     gateway_status: int
     worker_status: int
-    bridge: int
+    bridges: tuple[int, ...]
     simulator: int = 0
     simulator_admin: int = 0
 
 
-def choose_ports(folder: DataFolder, web: int, gateway: int, *, processes: int, demo: bool) -> Ports:
+def choose_ports(folder: DataFolder, web: int, gateway: int, *, processes: int, bridges: int = 1, demo: bool) -> Ports:
     """The simulator's ports stay the same, because the demo's provider is a row that names them."""
     ports = Ports(
         web=web,
         gateway=gateway,
         gateway_status=_status_port(GATEWAY_STATUS_PORT, processes),
         worker_status=_status_port(WORKER_STATUS_PORT, 1),
-        bridge=free_port(),
+        bridges=tuple(free_port() for _ in range(bridges)),
     )
     if not demo:
         return ports
@@ -68,7 +68,7 @@ def children_environment(
         "WHAGO_DATA_DIR": str(folder.path),
         "WHAGO_GATEWAY_PORT": str(ports.gateway),
         "WHAGO_BACKEND_URL": f"http://{LOOPBACK}:{ports.web}",
-        "WHAGO_BRIDGE_URL": f"http://{LOOPBACK}:{ports.bridge}",
+        "WHAGO_BRIDGE_URL": f"http://{LOOPBACK}:{ports.bridges[0]}",
         "WHAGO_BRIDGE_SECRET": folder.secret("bridge-secret"),
         "PYTHONUNBUFFERED": "1",
     }
@@ -111,9 +111,17 @@ def worker_spec(environment: Mapping[str, str], ports: Ports, gate: threading.Ev
     return Spec("worker", argv, environment, ready=lambda: http_answers(url), gate=gate)
 
 
-def bridge_spec(environment: Mapping[str, str], ports: Ports) -> Spec:
-    url = f"http://{LOOPBACK}:{ports.bridge}/healthz"
-    return Spec("bridge", _whago("bridge"), environment, ready=lambda: http_answers(url))
+def bridge_specs(environment: Mapping[str, str], ports: Ports) -> list[Spec]:
+    """The first is called ``bridge``, the others by number. A port that stays over restarts frees the chips at once."""
+    return [
+        _bridge_spec("bridge" if number == 1 else f"bridge-{number}", environment, port)
+        for number, port in enumerate(ports.bridges, start=1)
+    ]
+
+
+def _bridge_spec(name: str, environment: Mapping[str, str], port: int) -> Spec:
+    url = f"http://{LOOPBACK}:{port}/healthz"
+    return Spec(name, _whago("bridge", "--port", str(port)), environment, ready=lambda: http_answers(url))
 
 
 def simulator_spec(environment: Mapping[str, str], ports: Ports) -> Spec:

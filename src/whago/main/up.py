@@ -47,6 +47,7 @@ class Options:
     port: int = 8000
     gateway_port: int = 3128
     gateway_processes: int = 1
+    bridges: int = 1
 
 
 def run_up(options: Options) -> int:
@@ -71,6 +72,7 @@ class _Up:
         self.console = console
         self.supervisor = supervisor
         self.filled = threading.Event()
+        self.bridges: list[str] = []
         self.began = time.monotonic()
         self.given = parts.base_environment()
         self.settings = load(self.given)
@@ -111,7 +113,12 @@ class _Up:
     def _ports(self) -> parts.Ports:
         options = self.options
         return parts.choose_ports(
-            self.folder, options.port, options.gateway_port, processes=options.gateway_processes, demo=options.demo
+            self.folder,
+            options.port,
+            options.gateway_port,
+            processes=options.gateway_processes,
+            bridges=options.bridges,
+            demo=options.demo,
         )
 
     def _foundations(self) -> tuple[str, str]:
@@ -138,8 +145,10 @@ class _Up:
     def _start_parts(self, environment: Mapping[str, str], ports: parts.Ports) -> None:
         """All load at once; what needs the database begins when it is filled."""
         options = self.options
+        bridges = parts.bridge_specs(environment, ports)
+        self.bridges = [spec.name for spec in bridges]
         specs = [
-            parts.bridge_spec(environment, ports),  # first: its modules may have to be downloaded
+            *bridges,  # first: their modules may have to be downloaded
             *([parts.simulator_spec(environment, ports)] if options.demo else []),
             parts.web_spec(environment, options.host, ports),
             parts.gateway_spec(environment, options.host, ports, options.gateway_processes, self.filled),
@@ -191,7 +200,7 @@ class _Up:
     def _wait_bridge(self) -> None:
         """The one part that may be missing: chips on external engines run without it, and it is tried again."""
         try:
-            self.supervisor.wait_ready(["bridge"], BRIDGE_TIMEOUT_S)
+            self.supervisor.wait_ready(self.bridges, BRIDGE_TIMEOUT_S)
         except StartError as error:
             self.console.say(f"WARNING: chips that need the WhatsApp bridge cannot connect yet. {error}")
 

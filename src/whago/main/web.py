@@ -8,11 +8,13 @@ import uvicorn
 
 from whago.errors import SettingsError
 from whago.kit import db, log
-from whago.main.engines import bridge_client, gateway_address
+from whago.main.engines import bridge_fleet, gateway_address
+from whago.main.post import courier_of
 from whago.main.secret import secret_keys
 from whago.settings import Settings, load
 from whago.web.app import create_app
 from whago.web.config import WebConfig
+from whago.web.watchdog import Watchdog
 
 POOL_SIZE = 20  # half of the threads that serve requests; the rest wait their turn or need no database
 KEEP_ALIVE_S = 15  # longer than the pages' refresh, so that a browser keeps its connection
@@ -27,6 +29,7 @@ def run(host: str, port: int) -> None:
     if settings.database_url is None:
         raise SettingsError("WHAGO_DATABASE_URL is not set: it names the PostgreSQL database of this installation.")
     db.connect(settings.database_url, pool_size=POOL_SIZE)
+    Watchdog(courier_of(settings), settings.tz).start()
     uvicorn.run(
         create_app(web_config(settings)),
         host=host,
@@ -50,7 +53,9 @@ def web_config(settings: Settings) -> WebConfig:
         secrets=secret_keys(settings),
         gateway_address=gateway_address(settings),
         allow_private_upstreams=settings.allow_private_upstreams,
-        bridge=bridge_client(settings),
+        rotations_per_day=settings.rotations_per_day,
+        probe_bytes_per_day=settings.probe_bytes_per_day,
+        bridge=bridge_fleet(settings),
         bridge_secret=secret,
         broker_url=settings.broker_url,
         public_url=settings.public_url,

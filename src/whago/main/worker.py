@@ -7,11 +7,14 @@ from typing import Final
 
 import structlog
 
+from whago.domain.queries.system import last_successes
 from whago.errors import SettingsError
 from whago.kit import db
 from whago.kit import log as logging
 from whago.kit.crypto import Vault
-from whago.main.engines import bridge_client, gateway_address
+from whago.main.data_folder import default_data_dir
+from whago.main.engines import bridge_fleet, gateway_address
+from whago.main.post import courier_of
 from whago.main.secret import secret_keys
 from whago.settings import load
 from whago.tasks.app import make_app
@@ -39,10 +42,15 @@ def run(*, status_port: int = STATUS_PORT) -> None:
         Vault(secret_keys(settings)),
         settings.tz,
         settings.allow_private_upstreams,
-        bridge_client(settings),
+        bridge_fleet(settings),
         gateway_address(settings),
+        settings.failover_grace_s,
+        settings.probe_bytes_per_day,
+        courier_of(settings),
+        settings.data_dir or default_data_dir(),
+        settings.ledger_months,
     )
-    metrics = ClockMetrics()
+    metrics = ClockMetrics(last_successes)
     clocks = all_clocks()
     app = make_app(settings.broker_url, clocks, tools, metrics)
     with StatusListener(metrics, status_port) as status:

@@ -27,8 +27,9 @@ class Preset:
 
     ``port`` is HTTP's, ``socks5_port`` SOCKS5's; None where the administrator says it. ``session_charset`` is the
     inside of a character class, ``session_min`` and ``session_max`` count characters; our token of 8 digits fits all.
-    ``country_form``: how the vendor writes a country: br, BR, or not at all. ``lifetime_min`` is the longest sticky time in minutes, None where nothing ends it. ``needs`` are the fields of the
-    provider form that the preset cannot know. ``ip_check_url`` None: the product's default page is asked.
+    ``country_form``: how the vendor writes a country: br, BR, or not at all. ``lifetime_min`` is the longest sticky
+    time in minutes, None where nothing ends it. ``needs`` are the fields of the provider form that the preset cannot
+    know. ``strict_…``: a lost exit is an error. ``ip_check_url`` None: the product's default page is asked.
     """
 
     key: str

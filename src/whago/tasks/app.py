@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from celery import Celery
 
-from whago.tasks.clock import Clock, Tools, run_clock
+from whago.tasks.clock import AnyClock, Tools, run_clock
 from whago.tasks.metrics import ClockMetrics
 
 QUEUE: Final = "whago"
@@ -25,7 +25,7 @@ BROKER_TIMEOUT_S: Final = 5  # for connecting; a broker that hangs must not hold
 
 def make_app(
     broker_url: str,
-    clocks: Sequence[Clock],
+    clocks: Sequence[AnyClock],
     tools: Tools,
     metrics: ClockMetrics,
     *,
@@ -66,16 +66,16 @@ def make_app(
     return app
 
 
-def tick(app: Celery, one: Clock) -> None:
+def tick(app: Celery, one: AnyClock) -> None:
     """Sends one tick now. Raises kombu's OperationalError when the broker cannot be reached."""
     app.send_task(PREFIX + one.name, expires=one.every_s)
 
 
-def _entry(one: Clock) -> dict[str, Any]:
+def _entry(one: AnyClock) -> dict[str, Any]:
     return {"task": PREFIX + one.name, "schedule": float(one.every_s), "options": {"expires": one.every_s}}
 
 
-def _register(app: Celery, one: Clock, tools: Tools, metrics: ClockMetrics) -> None:
+def _register(app: Celery, one: AnyClock, tools: Tools, metrics: ClockMetrics) -> None:
     def run() -> str:
         return run_clock(one, tools, metrics).value
 

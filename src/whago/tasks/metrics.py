@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Final
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
+
+from whago.errors import WhagoError
+
+log = structlog.get_logger()
 
 READY_WITHIN_S: Final = 45.0  # the heartbeat ticks every ten seconds
 
 
-class ClockMetrics:
-    """One per process."""
+LastSuccesses = Callable[[], Mapping[str, datetime]]
 
-    def __init__(self) -> None:
+
+class ClockMetrics:
+    """One per process. ``last_successes`` asks for those of all processes; without it only this one's are shown."""
+
+    def __init__(self, last_successes: LastSuccesses | None = None) -> None:
         self._ticked_at: float | None = None
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._ticks = Counter("whago_clock_ticks", "Ticks by outcome.", ["clock", "outcome"], registry=self.registry)
-        self._success = Gauge(
-            "whago_clock_last_success_timestamp_seconds",
-            "Start of the last good run.",
-            ["clock"],
-            registry=self.registry,
-        )
+        self._successes = _Successes(last_successes)
+        self.registry.register(self._successes)
         self._seconds = Histogram(
             "whago_clock_run_seconds",
             "How long good runs take.",
@@ -49,7 +54,31 @@ class ClockMetrics:
             self._ticked_at = time.monotonic()
 
     def succeeded(self, clock: str, began: datetime, ended: datetime, counts: Mapping[str, int]) -> None:
-        self._success.labels(clock).set(began.timestamp())
+        self._successes.known[clock] = began
         self._seconds.labels(clock).observe((ended - began).total_seconds())
         for what, count in counts.items():
             self._counts.labels(clock, what).set(count)
+
+
+class _Successes:
+    """The gauge of last good runs. Without a database it shows what it knew: that is when somebody looks at it."""
+
+    def __init__(self, ask: LastSuccesses | None) -> None:
+        self.known: dict[str, datetime] = {}
+        self._ask = ask
+
+    def describe(self) -> Iterator[Metric]:
+        return iter(())  # registering must not ask the database
+
+    def collect(self) -> Iterator[Metric]:
+        if self._ask is not None:
+            try:
+                self.known.update(self._ask())
+            except WhagoError as error:
+                log.warning("metrics.no_database", reason=error.code)
+        gauge = GaugeMetricFamily(
+            "whago_clock_last_success_timestamp_seconds", "Start of the last good run.", labels=["clock"]
+        )
+        for clock, began in sorted(self.known.items()):
+            gauge.add_metric([clock], began.timestamp())
+        yield gauge

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import structlog
 
-from whago.domain.actions import clock_runs, gateways, lease_quota, partitions
+from whago.domain.actions import alert_checks, clock_runs, gateways, lease_quota, partitions
 from whago.tasks.clock import Counts, Tools
 
 log = structlog.get_logger()
@@ -27,6 +27,7 @@ def look_for_silent_gateways(_tools: Tools, now: datetime) -> Counts:
     silent = gateways.silent_boots(now=now)
     for boot_id in silent:
         log.warning("gateway.silent", boot=str(boot_id))
+    alert_checks.check_gateways(now=now)
     return {"silent": len(silent)}
 
 

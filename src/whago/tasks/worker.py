@@ -20,8 +20,9 @@ from celery.beat import ScheduleEntry, Scheduler, SchedulingError, Service
 from celery.exceptions import SecurityWarning
 from kombu.exceptions import OperationalError
 
+from whago.errors import WhagoError
 from whago.tasks.app import tick
-from whago.tasks.clock import Clock, Tools
+from whago.tasks.clock import AnyClock, Tools, register
 
 log = structlog.get_logger()
 
@@ -30,13 +31,14 @@ STOP_S: Final = 6.0  # what still runs then is left: its tick is delivered again
 LONGEST_SLEEP_S: Final = 1  # of the scheduler between looks at its table, so that it stops soon
 
 
-def serve(app: Celery, clocks: Sequence[Clock], tools: Tools) -> int:
+def serve(app: Celery, clocks: Sequence[AnyClock], tools: Tools) -> int:
     """Runs until SIGTERM or SIGINT, in the main thread; returns the exit code."""
     scheduler = _SchedulerThread(app, tools)
     keep: dict[str, Any] = {"weak": False}
 
     def ready(**_: Any) -> None:
         log.info("worker.ready", clocks=len(clocks))
+        _show(clocks)
         scheduler.start()
         _tick_at_start(app, clocks)
 
@@ -95,7 +97,14 @@ class _QuietScheduler(Scheduler):  # type: ignore[misc]
             log.warning("scheduler.not_sent", clock=entry.name, reason=type(error.__cause__ or error).__name__)
 
 
-def _tick_at_start(app: Celery, clocks: Sequence[Clock]) -> None:
+def _show(clocks: Sequence[AnyClock]) -> None:
+    try:
+        register(clocks)
+    except WhagoError as error:  # they run all the same, as soon as there is a database
+        log.warning("clocks.not_shown", reason=error.code)
+
+
+def _tick_at_start(app: Celery, clocks: Sequence[AnyClock]) -> None:
     for one in clocks:
         if one.at_start:
             try:

@@ -10,18 +10,26 @@ from fastapi.routing import APIRoute
 
 from whago.web import errors, health
 from whago.web.api import (
+    admin_alerts,
     admin_chips,
     admin_plans,
     admin_reports,
     admin_users,
     api_keys,
     auth,
+    bills,
     bridge_events,
+    bridge_state,
+    channels,
     chips,
+    customer_webhooks,
     notifications,
+    own_reports,
     plans,
     pool,
+    provider_presets,
     providers,
+    reports,
     stats,
     usage,
 )
@@ -32,12 +40,14 @@ from whago.web.parts import Parts
 OPENAPI_PATH = "/api/openapi.json"
 VERSION = "1.0.0"
 
-PROXY_ADMIN = (providers, pool, stats)
+PROXY_ADMIN = (provider_presets, providers, bills, pool, stats)
 RESOURCES = (
     auth,
     api_keys,
+    channels,
     chips,
     usage,
+    own_reports,
     notifications,
     plans,
     *PROXY_ADMIN,
@@ -45,6 +55,8 @@ RESOURCES = (
     admin_plans,
     admin_chips,
     admin_reports,
+    reports,
+    admin_alerts,
 )
 
 
@@ -55,6 +67,7 @@ def create_app(config: WebConfig) -> FastAPI:
         version=VERSION,
         summary="Sticky residential proxies for WhatsApp chips: metered, priced and capped to the byte.",
         openapi_url=OPENAPI_PATH,
+        webhooks=customer_webhooks.router,
         docs_url=None,  # their pages load scripts from elsewhere, which our policy forbids
         redoc_url=None,
         generate_unique_id_function=_operation_id,
@@ -69,6 +82,7 @@ def create_app(config: WebConfig) -> FastAPI:
     for module in PROXY_ADMIN:  # the nine routes are also served at exactly these paths
         app.include_router(module.router, include_in_schema=False)
     app.include_router(bridge_events.router)
+    app.include_router(bridge_state.router)
     app.include_router(health.router)
     _include_pages(app)
     return app

@@ -28,6 +28,11 @@ ACCOUNT: Final = RateLimitItemPerMinute(40, 5, namespace="login-account")
 # Failures of one address over all accounts: an office behind one address stays far below it.
 ADDRESS: Final = RateLimitItemPerMinute(300, 15, namespace="login-address")
 REGISTRATIONS: Final = RateLimitItemPerMinute(300, 60, namespace="register-address")
+# Letters to one account: enough for somebody who does not find the first, too few to fill a mailbox with.
+RESETS: Final = RateLimitItemPerMinute(5, 60, namespace="reset-account")
+RESETS_FROM_ADDRESS: Final = RateLimitItemPerMinute(60, 60, namespace="reset-address")
+# Links tried from one address. They have 256 bits, so this only keeps noise away.
+LINKS_FROM_ADDRESS: Final = RateLimitItemPerMinute(60, 15, namespace="reset-link-address")
 BROKER_TIMEOUT_S: Final = 2.0
 
 
@@ -56,6 +61,16 @@ class Attempts:
     def before_registration(self, address: str) -> None:
         if not self._ask(lambda limiter: limiter.hit(REGISTRATIONS, address)):
             raise self._refusal(REGISTRATIONS, address)
+
+    def before_reset(self, email: str, address: str) -> None:
+        """Counts by the address that was typed, whoever has it: a refusal tells nothing about accounts."""
+        for limit, key in ((RESETS_FROM_ADDRESS, address), (RESETS, email)):
+            if not self._ask(lambda limiter, limit=limit, key=key: limiter.hit(limit, key)):  # type: ignore[misc]
+                raise self._refusal(limit, key)
+
+    def before_link(self, address: str) -> None:
+        if not self._ask(lambda limiter: limiter.hit(LINKS_FROM_ADDRESS, address)):
+            raise self._refusal(LINKS_FROM_ADDRESS, address)
 
     def broker_answers(self) -> bool:
         """Whether the shared counts can be reached; True when none were configured."""

@@ -9,29 +9,35 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from whago.bridge.wire import BridgeChip, BridgePairing
-
-LOCALES = Path(__file__).resolve().parents[3] / "locales"
+from whago.domain.rules.thrift import Thrift
+from whago.kit.languages import LOCALES
 
 
 class Bridge(Protocol):
-    """What the web asks of the WhatsApp bridge. Every call may raise WhagoError: bridge_unavailable, bridge_refused."""
+    """What the web asks of the WhatsApp bridges. Every call may raise bridge_unavailable or bridge_refused."""
 
-    def create(self, chip_id: UUID, proxy_url: str) -> BridgeChip: ...
+    def create(self, chip_id: UUID, proxy_url: str, thrift: Thrift = ...) -> BridgeChip: ...
 
     def get(self, chip_id: UUID) -> BridgeChip | None: ...
 
     def qr(self, chip_id: UUID) -> BridgePairing | None: ...
 
-    def use_proxy(self, chip_id: UUID, proxy_url: str) -> BridgeChip: ...
+    def pairing_code(self, chip_id: UUID, phone: str) -> BridgePairing: ...
+
+    def spare(self, chip_id: UUID, thrift: Thrift) -> BridgeChip | None: ...
 
     def stop(self, chip_id: UUID) -> BridgeChip | None: ...
+
+    def logout(self, chip_id: UUID) -> bool: ...
 
     def delete(self, chip_id: UUID, logout: bool) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
 class WebConfig:
-    """``secrets``: newest first; the first signs and seals, all are believed. ``gateway_address``: what chips dial.
+    """``rotations_per_day``: of one chip by its owner. ``probe_bytes_per_day``: the budget of our health probes.
+
+    ``secrets``: newest first; the first signs and seals, all are believed. ``gateway_address``: what chips dial.
 
     ``broker_url`` keeps the counts of login attempts for all web processes; without one each process counts alone.
     """
@@ -40,6 +46,8 @@ class WebConfig:
     secrets: tuple[str, ...] = field(repr=False)
     gateway_address: str = "127.0.0.1:3128"
     allow_private_upstreams: bool = False
+    rotations_per_day: int = 10
+    probe_bytes_per_day: int = 50_000_000
     bridge: Bridge | None = None
     bridge_secret: str | None = field(default=None, repr=False)
     broker_url: str | None = field(default=None, repr=False)

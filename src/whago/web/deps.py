@@ -16,6 +16,7 @@ from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPAuthorizationCreden
 from whago.domain.actions.api_keys import touch_api_key
 from whago.domain.queries.users import UserView, user_of_api_key, user_of_refresh_token, user_of_sign_in
 from whago.domain.rules.months import billing_month
+from whago.domain.rules.scopes import EVERY_SCOPE, Scope, allows
 from whago.errors import WhagoError
 from whago.kit import clock
 from whago.kit.ids import token_hash
@@ -67,14 +68,15 @@ def current_user(
 ) -> UserView:
     """Who calls a JSON route: by Bearer token, else API key, else cookie.
 
-    Raises WhagoError: not_authenticated, account_suspended; csrf for an unsafe request that has only a cookie.
+    Raises WhagoError: not_authenticated, account_suspended; csrf for an unsafe request that has only a cookie;
+    scope_missing for an API key that may not do this.
     """
     if bearer is not None:
         return _remember(request, _user_of_access_token(request, bearer.credentials, now))
     if request.headers.get("Authorization"):
         raise WhagoError("not_authenticated")  # another scheme: never fall back to the cookie
     if api_key is not None:
-        return _remember(request, _by_api_key(api_key, now))
+        return _by_api_key(request, api_key, now)
     user = _remember(request, _by_cookies(request, cookie or "", now))
     check_csrf(request, request.headers.get(CSRF_HEADER))
     return user
@@ -83,10 +85,19 @@ def current_user(
 User = Annotated[UserView, Depends(current_user)]
 
 
-def require_admin(user: User) -> UserView:
-    """The same, for administrators only. Raises WhagoError("forbidden")."""
+def reader_zone(user: User, tz: Zone) -> ZoneInfo:
+    """The zone in which times are told to the caller: the own one, else the one that bills."""
+    return ZoneInfo(user.time_zone) if user.time_zone else tz
+
+
+ReaderZone = Annotated[ZoneInfo, Depends(reader_zone)]
+
+
+def require_admin(request: Request, user: User) -> UserView:
+    """The same, for administrators only. Raises WhagoError: forbidden, scope_missing."""
     if not user.is_admin:
         raise WhagoError("forbidden")
+    check_scope(request, Scope.ADMIN)
     return user
 
 
@@ -188,6 +199,18 @@ def remembered_claims(request: Request) -> Claims | None:
     return getattr(request.state, "claims", None)
 
 
+def key_scopes(request: Request) -> frozenset[str]:
+    """What this request may do: the scopes of its API key, all of them without one."""
+    found: frozenset[str] = getattr(request.state, "key_scopes", frozenset(EVERY_SCOPE))
+    return found
+
+
+def check_scope(request: Request, wanted: Scope) -> None:
+    """Raises WhagoError("scope_missing") for an API key that may not do this."""
+    if not allows(key_scopes(request), wanted):
+        raise WhagoError("scope_missing", scope=wanted.value)
+
+
 def _remember(request: Request, user: UserView | None) -> UserView:
     if user is None:
         raise WhagoError("not_authenticated")
@@ -228,9 +251,13 @@ def _user_of_access_token(request: Request, token: str, now: datetime) -> UserVi
     return user if not user.is_active or (holds and user.token_generation == claims.generation) else None
 
 
-def _by_api_key(key: str, now: datetime) -> UserView | None:
+def _by_api_key(request: Request, key: str, now: datetime) -> UserView:
     hashed = token_hash(key.encode("utf-8", "replace").decode())
-    user = user_of_api_key(hashed)
-    if user is not None:
-        touch_api_key(hashed, now=now)
+    found = user_of_api_key(hashed)
+    if found is None:
+        raise WhagoError("not_authenticated")
+    touch_api_key(hashed, now=now)
+    user, request.state.key_scopes = found
+    _remember(request, user)
+    check_scope(request, Scope.READ if request.method in SAFE_METHODS else Scope.WRITE)
     return user

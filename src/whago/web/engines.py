@@ -12,13 +12,13 @@ from whago.bridge.wire import gateway_urls
 from whago.domain.actions.chips import CreatedChip, renew_gateway_token, set_chip_status, undo_chip_creation
 from whago.domain.models import ChipStatus
 from whago.domain.queries.chips import ChipView
+from whago.domain.rules.thrift import Thrift
 from whago.errors import WhagoError
 from whago.web.parts import Parts
 
 log = structlog.get_logger()
 
-RUNNING: Final = frozenset({"connecting", "qr", "open", "backoff"})  # states in which the bridge goes on by itself
-WAITING: Final = "proxy_blocked"  # it runs, but waits to be told that the gateway lets it through
+GOES_ON: Final = frozenset({"connecting", "qr", "open", "backoff"})  # states in which the bridge needs no telling
 
 
 def start_session(parts: Parts, created: CreatedChip) -> None:
@@ -44,15 +44,11 @@ def reconnect(parts: Parts, chip: ChipView, *, now: datetime) -> None:
     """
     bridge = parts.bridge
     session = bridge.get(chip.id)
-    state = session.state if session is not None else None
-    if state in RUNNING:
+    if session is not None and session.state in GOES_ON:
         return
     token = renew_gateway_token(chip.owner.id, chip.id, now=now)
     proxy_url = gateway_urls(parts.config.gateway_address, chip.id, token)["proxy_url"]
-    if state == WAITING:
-        bridge.use_proxy(chip.id, proxy_url)
-    else:
-        bridge.create(chip.id, proxy_url)
+    bridge.create(chip.id, proxy_url, chip.thrift)
     set_chip_status(chip.id, ChipStatus.CONNECTING, now=now)
 
 
@@ -62,8 +58,28 @@ def disconnect(parts: Parts, chip: ChipView, *, now: datetime) -> None:
     set_chip_status(chip.id, ChipStatus.DISCONNECTED, now=now, reason="stopped_by_user")
 
 
+def unlink(parts: Parts, chip: ChipView, *, now: datetime) -> bool:
+    """Unlinks the phone and forgets the pairing; the chip stays. Whether WhatsApp was told: it takes an open chip."""
+    unlinked = parts.bridge.logout(chip.id)
+    set_chip_status(chip.id, ChipStatus.LOGGED_OUT, now=now, reason="unlinked_by_user")
+    return unlinked
+
+
+def apply_thrift(parts: Parts, chip_id: UUID, thrift: Thrift) -> None:
+    """Tells the bridge; one that cannot be reached, or does not run the chip, takes it with the next start."""
+    if parts.config.bridge is None:
+        return
+    try:
+        parts.config.bridge.spare(chip_id, thrift)
+    except WhagoError as error:
+        log.warning("bridge.thrift_later", chip=str(chip_id), code=error.code)
+
+
 def forget_session(parts: Parts, chip_id: UUID) -> None:
-    """Removes what the bridge may hold of a chip. What cannot be removed now is of no use: its credential is dead."""
+    """Unlinks the phone where it can be told; the stored keys go with the chip itself.
+
+    What a bridge that is away still has is of no use: its credential dies, and the clocks end it when it is back.
+    """
     if parts.config.bridge is None:
         return
     try:

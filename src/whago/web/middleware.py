@@ -17,6 +17,8 @@ from whago.web import errors
 from whago.web.cookies import pending
 
 BODY_MAX_BYTES: Final = 1_048_576  # a pasted list of 5,000 static proxies has about 300 kB
+INTERNAL: Final = "/internal/bridge/"
+INTERNAL_MAX_BYTES: Final = 16 * BODY_MAX_BYTES  # the keys of a group's thousand members, written in one transaction
 HSTS: Final = "max-age=31536000"
 PAGE_POLICY: Final = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -86,10 +88,11 @@ class Envelope:
             await send(message)
 
         try:
-            if _declared_length(scope) > BODY_MAX_BYTES:
-                await _too_large(scope, receive, send_wrapped)
+            limit = INTERNAL_MAX_BYTES if scope["path"].startswith(INTERNAL) else BODY_MAX_BYTES
+            if _declared_length(scope) > limit:
+                await _too_large(scope, receive, send_wrapped, limit)
                 return
-            await self.app(scope, _Bounded(receive), send_wrapped)
+            await self.app(scope, _Bounded(receive, limit), send_wrapped)
         except Exception as error:
             if started[0]:
                 raise
@@ -115,8 +118,9 @@ class Envelope:
 class _Bounded:
     """A body of unknown length ends, for the application, when it passes the limit: it is then not valid."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, limit: int) -> None:
         self._receive = receive
+        self._limit = limit
         self._seen = 0
 
     async def __call__(self) -> Message:
@@ -124,7 +128,7 @@ class _Bounded:
         if message["type"] != "http.request":
             return message
         self._seen += len(message.get("body", b""))
-        if self._seen > BODY_MAX_BYTES:
+        if self._seen > self._limit:
             return {"type": "http.disconnect"}
         return message
 
@@ -136,8 +140,8 @@ def _declared_length(scope: Scope) -> int:
     return 0
 
 
-async def _too_large(scope: Scope, receive: Receive, send: Send) -> None:
-    sentence = f"At most {BODY_MAX_BYTES} bytes fit here."
+async def _too_large(scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+    sentence = f"At most {limit} bytes fit here."
     details = {"fields": {"body": sentence}}
     body = {"error": {"code": "invalid_input", "message": sentence, "details": details}}
     await JSONResponse(body, 422, headers={"Connection": "close"})(scope, receive, send)

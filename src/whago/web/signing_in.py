@@ -7,8 +7,9 @@ from datetime import datetime
 
 from fastapi import Request
 
-from whago.domain.actions import accounts
+from whago.domain.actions import accounts, password_resets
 from whago.domain.actions.accounts import SignIn
+from whago.domain.queries.password_resets import reset_holds
 from whago.domain.queries.users import UserView, get_user, password_hash_of, stored_login
 from whago.errors import InvalidInput, WhagoError
 from whago.kit.passwords import check_password, hash_password, is_outdated
@@ -67,6 +68,23 @@ def change_password(request: Request, user: UserView, current: str, new: str, no
         raise InvalidInput(current_password="This is not your password.")  # noqa: S106 - a sentence
     attempts.login_succeeded(user.email, address)
     return keep(request, accounts.change_password(user.id, hash_password(new), now=now), now)
+
+
+def ask_for_reset(request: Request, email: str, language: str, now: datetime) -> None:
+    """The same answer for every address, after the same work. Raises WhagoError("too_many_attempts")."""
+    parts_of(request).attempts.before_reset(email, client_address(request))
+    password_resets.ask_for_reset(email, language=language, now=now)
+
+
+def redeem_reset(request: Request, token: str, password: str, now: datetime) -> None:
+    """Sets a new password. Raises WhagoError: link_expired, too_many_attempts."""
+    attempts = parts_of(request).attempts
+    attempts.before_link(client_address(request))
+    if not reset_holds(token, now=now):  # before the work of hashing
+        raise WhagoError("link_expired")
+    user_id = password_resets.redeem_reset(token, hash_password(password), now=now)
+    attempts.login_succeeded(get_user(user_id).email, client_address(request))
+    drop_sign_in(request)
 
 
 def log_out(request: Request, refresh_token: str | None, now: datetime) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from whago.domain.queries.probing import Trial
 from whago.domain.rules.egress import normal_host
 from whago.errors import InvalidInput, WhagoError
-from whago.providers.addresses import is_private_host
+from whago.kit.addresses import is_private_host
 from whago.providers.probe import ProbeResult, ip_check_page, probe
 from whago.providers.static_list import read_static_list
 from whago.providers.wire import ProbeUpstream

@@ -92,11 +92,11 @@ def change_password(user_id: UUID, password_hash: str, *, now: datetime) -> Sign
         return _issue(db, user, new_id(), now)
 
 
-def update_profile(user_id: UUID, *, name: str, language: str | None) -> None:
-    """What people change about themselves."""
+def update_profile(user_id: UUID, *, name: str, language: str | None, time_zone: str | None) -> None:
+    """What people change about themselves. None for language or zone: as the browser says."""
     with transaction() as db:
         user = _living(db, user_id)
-        user.name, user.language = name, language
+        user.name, user.language, user.time_zone = name, language, time_zone
 
 
 def make_admin(*, email: str, password_hash: str, name: str, replace: bool, now: datetime) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,6 +12,7 @@ from sqlalchemy import func, or_, select, update
 
 from whago.domain.models import ApiKey, User
 from whago.domain.models.auditing import audit
+from whago.domain.rules.scopes import EVERY_SCOPE, Scope
 from whago.errors import InvalidInput, WhagoError
 from whago.kit.db import transaction
 from whago.kit.ids import new_id, new_token, token_hash
@@ -30,7 +32,9 @@ class CreatedApiKey:
     key: str = field(repr=False)
 
 
-def create_api_key(user_id: UUID, name: str, *, now: datetime) -> CreatedApiKey:
+def create_api_key(
+    user_id: UUID, name: str, *, now: datetime, scopes: Collection[Scope] = EVERY_SCOPE
+) -> CreatedApiKey:
     """Raises InvalidInput when the user has too many."""
     key = KEY_MARK + new_token()
     made = CreatedApiKey(new_id(), key[:PREFIX_CHARS], key)
@@ -46,6 +50,7 @@ def create_api_key(user_id: UUID, name: str, *, now: datetime) -> CreatedApiKey:
                 name=name,
                 prefix=made.prefix,
                 key_hash=token_hash(key),
+                scopes=[scope.value for scope in EVERY_SCOPE if scope in scopes],
                 created_at=now,
             )
         )

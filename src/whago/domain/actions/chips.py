@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -11,12 +13,24 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from whago.domain.models import Assignment, Chip, ChipEvent, ChipStatus, Engine, ExitIpObservation, User, UserProxyCost
+from whago.domain.models import (
+    Assignment,
+    Chip,
+    ChipEvent,
+    ChipHold,
+    ChipStatus,
+    Engine,
+    ExitIpObservation,
+    User,
+    UserProxyCost,
+)
 from whago.domain.models.assigning import ASSIGNING, assign, note, release
+from whago.domain.models.bridges import end_hold
 from whago.domain.models.owning import lock_chip
 from whago.domain.models.quota import Allowance, allowances
 from whago.domain.rules.months import billing_month
 from whago.domain.rules.thresholds import OnLimit, is_spent
+from whago.domain.rules.thrift import Thrift, thrift_of
 from whago.errors import WhagoError
 from whago.kit.db import locked, signal, transaction
 from whago.kit.ids import new_id, new_token, token_hash
@@ -41,7 +55,9 @@ def create_chip(
     """
     token = new_token()
     with transaction() as db:
-        owner = db.scalars(select(User).where(User.id == owner_id, User.is_active).with_for_update()).one_or_none()
+        owner = db.scalars(  # who assigns may need to refer to this row, and must not wait for us
+            select(User).where(User.id == owner_id, User.is_active).with_for_update(key_share=True)
+        ).one_or_none()
         if owner is None:
             raise WhagoError("not_found")
         plan = allowances(db, [owner_id])[owner_id]
@@ -66,6 +82,7 @@ def create_chip(
 def undo_chip_creation(chip_id: UUID) -> None:
     """Takes back a chip that never came to life because a later step failed. Nothing of it is left."""
     with transaction() as db:
+        end_hold(db, chip_id)
         for table in (ExitIpObservation, ChipEvent, Assignment):
             db.execute(delete(table).where(table.chip_id == chip_id))
         db.execute(delete(Chip).where(Chip.id == chip_id))
@@ -73,15 +90,36 @@ def undo_chip_creation(chip_id: UUID) -> None:
 
 
 def delete_chip(owner_id: UUID, chip_id: UUID, *, now: datetime) -> None:
-    """Ends a chip: its proxy is free, its tunnels close, its usage stays on the bill."""
+    """Ends a chip: proxy free, tunnels closed, linked device forgotten; its usage stays on the bill."""
     with transaction() as db:
         locked(db, ASSIGNING)
         chip = lock_chip(db, owner_id, chip_id)
         release(db, chip.id, reason="chip_deleted", now=now)
+        end_hold(db, chip.id)
         chip.deleted_at = now
         chip.status = ChipStatus.DISCONNECTED
         note(db, chip.id, "deleted", now)
         signal(db, "chip", chip.id)
+
+
+def update_chip(
+    owner_id: UUID, chip_id: UUID, *, alias: str | None = None, thrift: Mapping[str, Any] | None = None, now: datetime
+) -> Thrift:
+    """Another name, other thrift; what is None, or not named in ``thrift``, stays. Returns the thrift from now on.
+
+    Raises WhagoError: not_found, alias_taken.
+    """
+    with transaction() as db:
+        chip = lock_chip(db, owner_id, chip_id)
+        if alias is not None and alias != chip.alias:
+            chip.alias = alias
+            _flush_alias(db, chip)
+        before = thrift_of(chip.thrift)
+        after = replace(before, **(thrift or {}))
+        if after != before:
+            chip.thrift = after.kept()
+            note(db, chip.id, "thrift_changed", now, **asdict(after))
+        return after
 
 
 def renew_gateway_token(owner_id: UUID, chip_id: UUID, *, now: datetime) -> str:
@@ -101,15 +139,21 @@ def set_chip_status(
     *,
     now: datetime,
     event_no: int | None = None,
+    epoch: int | None = None,
     reason: str | None = None,
     phone_number: str | None = None,
 ) -> bool:
-    """Takes over what the chip's engine says. ``event_no`` numbers the bridge's events: an old one changes nothing."""
+    """Takes over what the chip's engine says. ``event_no`` numbers the bridge's events: an old one changes nothing.
+
+    ``epoch`` is that of the bridge's hold: what a bridge says that has lost the chip since changes nothing either.
+    """
     with transaction() as db:
         chip = db.scalars(select(Chip).where(Chip.id == chip_id).with_for_update()).one_or_none()
         if chip is None or chip.deleted_at is not None:
             return False
         if event_no is not None and event_no <= chip.bridge_event_no:
+            return False
+        if epoch is not None and epoch != db.scalar(select(ChipHold.epoch).where(ChipHold.chip_id == chip_id)):
             return False
         if event_no is not None:
             chip.bridge_event_no = event_no
@@ -164,5 +208,13 @@ def _insert(db: Session, chip: Chip) -> None:
     try:
         with db.begin_nested():
             db.add(chip)
+    except IntegrityError as error:
+        raise WhagoError("alias_taken", alias=alias) from error
+
+
+def _flush_alias(db: Session, chip: Chip) -> None:
+    alias = chip.alias
+    try:
+        db.flush()
     except IntegrityError as error:
         raise WhagoError("alias_taken", alias=alias) from error

@@ -5,16 +5,16 @@ The table is also the scheduler's memory: a clock that ran a moment ago, in what
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from whago.domain.models import ClockRun
+from whago.domain.models import ClockEntry, ClockRun
 from whago.errors import WhagoError
 from whago.kit.db import engine, transaction
 
@@ -53,9 +53,10 @@ def only_one(clock: str) -> Iterator[bool]:
         connection.close()
 
 
-def begin_run(clock: str, *, now: datetime, not_within: timedelta) -> int | None:
+def begin_run(clock: str, *, now: datetime, not_within: timedelta, period: date | None = None) -> int | None:
     """Call it while ``only_one`` holds. None: the clock has run well within ``not_within``, so it is not due.
 
+    ``period``: the first day of the day or month that a calendar clock runs for.
     A run that stands open is one whose worker died, since only one may run: it is closed as lost.
     """
     with transaction() as db:
@@ -65,9 +66,10 @@ def begin_run(clock: str, *, now: datetime, not_within: timedelta) -> int | None
         ).one_or_none()  # fmt: skip
         if last is not None and last.ended_at is None:
             last.ended_at, last.error = now, LOST
-        if last is not None and last.error is None and now - not_within < last.started_at <= now:
+        is_fresh = last is not None and last.error is None and now - not_within < last.started_at <= now
+        if period is None and is_fresh:
             return None
-        run = ClockRun(clock=clock, started_at=now)
+        run = ClockRun(clock=clock, started_at=now, period=period)
         db.add(run)
         db.flush()
         return run.id
@@ -91,6 +93,25 @@ def last_success(clock: str) -> datetime | None:
             .order_by(ClockRun.started_at.desc())
             .limit(1)
         )
+
+
+def last_period(clock: str) -> date | None:
+    """The newest period that a calendar clock has done."""
+    with transaction() as db:
+        return db.scalar(
+            select(func.max(ClockRun.period)).where(
+                ClockRun.clock == clock, ClockRun.ended_at.is_not(None), ClockRun.error.is_(None)
+            )
+        )
+
+
+def register_clocks(entries: Sequence[ClockEntry]) -> None:
+    """Puts the table of clocks where people see it; those that are gone leave it, and their last runs with them."""
+    names = [one.name for one in entries]
+    with transaction() as db:
+        db.execute(delete(ClockEntry).where(ClockEntry.name.not_in(names)))
+        for one in entries:
+            db.merge(one)
 
 
 def trim_runs(*, now: datetime) -> int:

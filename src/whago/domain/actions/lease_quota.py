@@ -30,7 +30,7 @@ _LOCK_MONTH: Final = text(
     "SELECT total_bytes, leased_bytes FROM user_proxy_costs WHERE user_id = :user_id AND month_year = :month FOR UPDATE"
 )
 _LEASE: Final = text(
-    "SELECT granted_bytes, used_bytes FROM quota_leases"
+    "SELECT granted_bytes, used_bytes, settled_at FROM quota_leases JOIN gateway_boots ON id = boot_id"
     " WHERE boot_id = :boot_id AND user_id = :user_id AND month_year = :month"
 )
 _PUT_LEASE: Final = text(
@@ -122,6 +122,8 @@ def _standing_lease(db: Session, boot_id: UUID, user_id: UUID, month: date) -> t
     """Bytes granted and used so far by this boot. Read after the month is locked, since reports move them, too."""
     lease = db.execute(_LEASE, {"boot_id": boot_id, "user_id": user_id, "month": month}).one_or_none()
     if lease is not None:
+        if lease.settled_at is not None:  # its leases went to others when it was taken for dead
+            raise WhagoError("conflict")
         return lease.granted_bytes, lease.used_bytes
     if db.scalar(select(GatewayBoot.settled_at).where(GatewayBoot.id == boot_id)) is not None:
         raise WhagoError("conflict")

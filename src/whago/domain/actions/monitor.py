@@ -1,71 +1,62 @@
 """The monitor: proves that the aggregates are what the ledger adds up to, repairs and reports what is not.
 
 Finding needs no lock: a report commits ledger and aggregates together, so in one snapshot they must agree. Repairing
-takes the lock of the customer's month, as every report does, and adds up again under it. Only months that moved since
-``since`` are looked at, so a run costs what changed, not what exists.
+takes the lock of the customer's month, as every report does, and adds up again under it. The frequent check looks only
+at what moved since ``since`` (models/proving.py), so a run costs what changed, not what exists; the nightly one adds
+both open months up, some customers at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import bindparam, select, text, update
+from sqlalchemy import bindparam, delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from whago.domain.models import (
     ChipUsageMonth,
-    Notification,
     Proxy,
-    ProxyUsageMonth,
+    Severity,
+    UsageCheckpoint,
     UsageHour,
-    User,
+    UsagePriceMonth,
     UserProxyCost,
+    raise_alert,
+)
+from whago.domain.models.alerting import clear_calm
+from whago.domain.models.proving import (
+    Checkpoint,
+    CustomerMonth,
+    Difference,
+    OpenMonths,
+    differences,
+    recent_suspects,
 )
 from whago.domain.models.quota import allowances, lock_months
-from whago.domain.rules.months import billing_month, month_start, next_month, previous_month
+from whago.domain.rules.months import billing_month, previous_month
 from whago.domain.rules.thresholds import OnLimit
 from whago.kit.db import locked, reading, signal, transaction
+from whago.kit.rows import columns_of, insert_arrays
 
 MARGIN: Final = timedelta(minutes=10)  # a report may carry a time from before it committed; timeouts are far below this
 MONITORING: Final = "usage_monitor"  # lock: two monitors would correct a proxy's total twice
+MISMATCH: Final = "ledger_mismatch"
+MISMATCH_CALM: Final = timedelta(hours=1)  # a difference that comes back within it is the same trouble
 TOLD_MAX: Final = 20  # differences that a notification names; the log has all of them
-
-Month = tuple[UUID, date]
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """An aggregate that is not what the ledger says. ``keys`` identify its row; bytes, and money of the ledger."""
-
-    aggregate: str
-    keys: dict[str, Any]
-    found_bytes: int | None
-    expected_bytes: int
-    found_cost: Decimal | None = None
-    expected_cost: Decimal | None = None
-
-    def told(self) -> dict[str, Any]:
-        """Plain JSON values for a log line or a notification."""
-        costs = {"found_cost": self.found_cost, "expected_cost": self.expected_cost}
-        return {
-            "aggregate": self.aggregate,
-            **{name: str(value) for name, value in self.keys.items()},
-            "found_bytes": self.found_bytes,
-            "expected_bytes": self.expected_bytes,
-            **{name: str(value) for name, value in costs.items() if value is not None},
-        }
+CUSTOMERS_PER_STEP: Final = 50  # of the nightly audit: a step's memory and time stay small however many there are
+STEP_TIMEOUT_S: Final = 300  # a step of customers with a thousand chips each, on a slow disk
 
 
 @dataclass(slots=True)
 class Checked:
-    """``months``: how many customer months were added up. ``repaired``: what differed and was put right.
+    """``months``: how many customer months were looked at. ``repaired``: what differed and was put right.
 
     ``over_limit``: customers of a blocking plan whose committed and leased bytes together pass its limit, which happens
     only when a limit was lowered meanwhile.
@@ -78,114 +69,75 @@ class Checked:
 
 def check_usage(*, since: datetime | None, now: datetime, tz: ZoneInfo) -> Checked:
     """Checks what moved since a moment; None: this month and the last one whole, and every proxy."""
+    months = OpenMonths.at(now, tz)
     checked = Checked()
-    with transaction() as guard:
-        locked(guard, MONITORING)
-        with reading() as db:
-            touched = _touched(db, since)
-            checked.months = len(touched)
-            suspects = _suspects(db, touched, billing_month(now, tz), tz) | _wrong_leases(db, touched)
-            checked.over_limit = _over_limit(db, billing_month(now, tz))
-            has_sums = db.scalar(select(ProxyUsageMonth.proxy_id).limit(1)) is not None
-            fresh, wrong_proxies = _proxies(db, touched if has_sums else _touched(db, None))
-        _keep(guard, fresh)
-        checked.repaired += _repair_proxies(guard, wrong_proxies)
+    if since is None:
+        touched, suspects = _all_suspects(months, tz)
+    else:
+        touched, suspects = _recent(since - MARGIN, months, now=now, tz=tz)
+    with reading() as db:
+        suspects |= _wrong_leases(db, touched, months)
+        checked.over_limit = _over_limit(db, months.this)
+    checked.months = len(touched)
     for user_id, month in sorted(suspects):
         checked.repaired += _repair_month(user_id, month, now, tz)
-    if checked.repaired:
-        _tell_admins(checked.repaired, now, tz)
+    checked.repaired += _check_proxies(months.last, all_of_them=since is None)
+    _tell_admins(checked.repaired, now, tz)
     return checked
 
 
-def _touched(db: Session, since: datetime | None) -> list[Month]:
-    query = select(UserProxyCost.user_id, UserProxyCost.month_year)
-    if since is not None:
-        query = query.where(UserProxyCost.last_updated > since - MARGIN)
-    return [(user_id, month) for user_id, month in db.execute(query)]
+def _recent(
+    since: datetime, months: OpenMonths, *, now: datetime, tz: ZoneInfo
+) -> tuple[set[CustomerMonth], set[CustomerMonth]]:
+    with reading() as db:
+        db.execute(text(f"SET LOCAL statement_timeout = '{STEP_TIMEOUT_S}s'"))  # until all chips have their checkpoints
+        found = recent_suspects(db, since, months, now=now, tz=tz)
+    _keep(found.checkpoints)
+    return found.touched, found.suspects
 
 
-def _suspects(db: Session, touched: Collection[Month], this_month: date, tz: ZoneInfo) -> set[Month]:
+def _keep(checkpoints: Sequence[Checkpoint]) -> None:
+    if not checkpoints:
+        return
+    names = ("chip_id", "month_year", "since", "total_bytes", "total_cost")
+    new = insert_arrays(UsageCheckpoint.__table__, names)  # type: ignore[arg-type]
+    put = new.on_conflict_do_update(index_elements=names[:2], set_={name: new.excluded[name] for name in names[2:]})
+    with transaction() as db:
+        db.execute(put, columns_of(names, sorted(astuple(one) for one in checkpoints)))
+
+
+def _all_suspects(months: OpenMonths, tz: ZoneInfo) -> tuple[set[CustomerMonth], set[CustomerMonth]]:
     """Open months only: a closed one is billed, and its ledger may be archived."""
-    suspects: set[Month] = set()
-    for month in (previous_month(this_month), this_month):
-        users = [user_id for user_id, touched_month in touched if touched_month == month]
-        suspects |= {(one.keys["user_id"], month) for one in _differences(db, users, month, tz)}
-    return suspects
-
-
-_COMPARE: Final = text("""
-WITH ledger AS MATERIALIZED (
-    SELECT user_id, chip_id, provider_id, hour, sum(bytes_transferred)::bigint AS bytes, sum(cost) AS cost
-    FROM proxy_usage_logs WHERE month_year = :month AND user_id = ANY(:users)
-    GROUP BY user_id, chip_id, provider_id, hour
-), hours AS (
-    SELECT user_id, chip_id, provider_id, hour, total_bytes, total_cost
-    FROM usage_hours WHERE user_id = ANY(:users) AND hour >= :begins AND hour < :ends
-), by_chip AS (
-    SELECT user_id, chip_id, sum(bytes)::bigint AS bytes, sum(cost) AS cost FROM ledger GROUP BY user_id, chip_id
-), chips AS (
-    SELECT user_id, chip_id, total_bytes, total_cost
-    FROM chip_usage_months WHERE month_year = :month AND user_id = ANY(:users)
-), by_user AS (
-    SELECT user_id, sum(bytes)::bigint AS bytes, sum(cost) AS cost FROM ledger GROUP BY user_id
-), users AS (
-    SELECT user_id, total_bytes, total_cost
-    FROM user_proxy_costs WHERE month_year = :month AND user_id = ANY(:users)
-)
-SELECT 'usage_hours', coalesce(l.user_id, h.user_id), chip_id, provider_id, hour,
-       h.total_bytes, coalesce(l.bytes, 0), h.total_cost, coalesce(l.cost, 0)
-FROM ledger l FULL JOIN hours h USING (chip_id, provider_id, hour)
-WHERE (coalesce(l.bytes, 0), coalesce(l.cost, 0)) <> (coalesce(h.total_bytes, 0), coalesce(h.total_cost, 0))
-UNION ALL
-SELECT 'chip_usage_months', coalesce(l.user_id, c.user_id), chip_id, NULL, NULL,
-       c.total_bytes, coalesce(l.bytes, 0), c.total_cost, coalesce(l.cost, 0)
-FROM by_chip l FULL JOIN chips c USING (chip_id)
-WHERE (coalesce(l.bytes, 0), coalesce(l.cost, 0)) <> (coalesce(c.total_bytes, 0), coalesce(c.total_cost, 0))
-UNION ALL
-SELECT 'user_proxy_costs', user_id, NULL, NULL, NULL,
-       u.total_bytes, coalesce(l.bytes, 0), u.total_cost, coalesce(l.cost, 0)
-FROM by_user l FULL JOIN users u USING (user_id)
-WHERE (coalesce(l.bytes, 0), coalesce(l.cost, 0)) <> (coalesce(u.total_bytes, 0), coalesce(u.total_cost, 0))
-""")
-
-
-def _differences(db: Session, users: Sequence[UUID], month: date, tz: ZoneInfo) -> list[Difference]:
-    if not users:
-        return []
-    begins, ends = month_start(month, tz), month_start(next_month(month), tz)
-    rows = db.execute(_COMPARE, {"users": list(users), "month": month, "begins": begins, "ends": ends})
-    return [_difference(month, *row) for row in rows]
-
-
-def _difference(
-    month: date,
-    aggregate: str,
-    user_id: UUID,
-    chip_id: UUID | None,
-    provider_id: UUID | None,
-    hour: datetime | None,
-    found_bytes: int | None,
-    expected_bytes: int,
-    found_cost: Decimal | None,
-    expected_cost: Decimal,
-) -> Difference:
-    keys: dict[str, Any] = {"user_id": user_id, "chip_id": chip_id, "provider_id": provider_id, "hour": hour}
-    if hour is None:
-        keys["month_year"] = month
-    named = {name: value for name, value in keys.items() if value is not None}
-    return Difference(aggregate, named, found_bytes, expected_bytes, found_cost, expected_cost)
+    touched: set[CustomerMonth] = set()
+    suspects: set[CustomerMonth] = set()
+    with transaction() as db:
+        db.execute(delete(UsageCheckpoint).where(UsageCheckpoint.month_year < months.last))
+    for month in (months.last, months.this):
+        with reading() as db:
+            users = db.scalars(select(UserProxyCost.user_id).where(UserProxyCost.month_year == month)).all()
+        touched |= {(user_id, month) for user_id in users}
+        for first in range(0, len(users), CUSTOMERS_PER_STEP):
+            some = users[first : first + CUSTOMERS_PER_STEP]
+            with reading() as db:
+                db.execute(text(f"SET LOCAL statement_timeout = '{STEP_TIMEOUT_S}s'"))
+                suspects |= {(one.keys["user_id"], month) for one in differences(db, some, month, tz)}
+    return touched, suspects
 
 
 _LEASED: Final = text("""
-SELECT u.user_id, u.month_year FROM user_proxy_costs u LEFT JOIN quota_leases q USING (user_id, month_year)
-WHERE u.leased_bytes <> 0 OR u.user_id = ANY(:users)
-GROUP BY u.id HAVING u.leased_bytes <> coalesce(sum(greatest(0, q.granted_bytes - q.used_bytes)), 0)
+SELECT u.user_id, u.month_year FROM user_proxy_costs u CROSS JOIN LATERAL (
+    SELECT coalesce(sum(greatest(0, granted_bytes - used_bytes)), 0) AS outstanding
+    FROM quota_leases WHERE user_id = u.user_id AND month_year = u.month_year
+) q
+WHERE u.month_year = ANY(:months) AND (u.leased_bytes <> 0 OR u.user_id = ANY(:users))
+  AND u.leased_bytes <> q.outstanding
 """)
 
 
-def _wrong_leases(db: Session, touched: Iterable[Month]) -> set[Month]:
+def _wrong_leases(db: Session, touched: Iterable[CustomerMonth], months: OpenMonths) -> set[CustomerMonth]:
     users = list({user_id for user_id, _month in touched})
-    return {(user_id, month) for user_id, month in db.execute(_LEASED, {"users": users})}
+    rows = db.execute(_LEASED, {"users": users, "months": [months.last, months.this]})
+    return {(user_id, month) for user_id, month in rows}
 
 
 def _over_limit(db: Session, month: date) -> list[UUID]:
@@ -203,79 +155,69 @@ def _over_limit(db: Session, month: date) -> list[UUID]:
     ]
 
 
-_PROXY_MONTHS: Final = text("""
-SELECT proxy_id, user_id, month_year, sum(bytes_transferred)::bigint
-FROM proxy_usage_logs WHERE month_year = :month AND user_id = ANY(:users)
-GROUP BY proxy_id, user_id, month_year
+_PROXY_SUSPECTS: Final = text("""
+SELECT p.id FROM proxies p
+LEFT JOIN proxy_usage_totals t ON t.proxy_id = p.id AND t.before = :before
+LEFT JOIN (
+    SELECT proxy_id, sum(total_bytes) AS bytes FROM usage_price_months WHERE month_year >= :before GROUP BY proxy_id
+) o ON o.proxy_id = p.id
+WHERE t.proxy_id IS NULL OR p.total_bytes_used <> t.total_bytes + coalesce(o.bytes, 0)
 """)
-_PROXY_TOTALS: Final = text("""
-SELECT p.id, p.total_bytes_used, coalesce(sum(m.total_bytes), 0)::bigint
-FROM proxies p LEFT JOIN proxy_usage_months m ON m.proxy_id = p.id GROUP BY p.id
+_PROXY_SUMS: Final = text("""
+SELECT p.id, p.total_bytes_used, coalesce(sum(u.total_bytes), 0)::bigint AS expected,
+       coalesce(sum(u.total_bytes) FILTER (WHERE u.month_year < :before), 0)::bigint AS earlier
+FROM proxies p LEFT JOIN usage_price_months u ON u.proxy_id = p.id
+WHERE p.id = ANY(:proxies) GROUP BY p.id ORDER BY p.id
 """)
-_KNOWN_MONTHS: Final = text("""
-SELECT proxy_id, user_id, month_year, total_bytes FROM proxy_usage_months
-WHERE month_year = :month AND user_id = ANY(:users)
+_KEEP_TOTALS: Final = text("""
+INSERT INTO proxy_usage_totals (proxy_id, before, total_bytes)
+SELECT * FROM unnest(CAST(:proxies AS uuid[]), CAST(:befores AS date[]), CAST(:totals AS bigint[]))
+ON CONFLICT (proxy_id) DO UPDATE SET before = excluded.before, total_bytes = excluded.total_bytes
 """)
-ProxyMonth = tuple[UUID, UUID, date]
 
 
-def _proxies(db: Session, touched: Collection[Month]) -> tuple[dict[ProxyMonth, int], list[Difference]]:
-    """What the ledger now holds of the months that moved, and the proxies whose running total disagrees with it."""
-    fresh: dict[ProxyMonth, int] = {}
-    known: dict[ProxyMonth, int] = {}
-    for month in {month for _user_id, month in touched}:
-        users = [user_id for user_id, touched_month in touched if touched_month == month]
-        for query, kept in ((_PROXY_MONTHS, fresh), (_KNOWN_MONTHS, known)):
-            for proxy_id, user_id, month_year, count in db.execute(query, {"month": month, "users": users}):
-                kept[proxy_id, user_id, month_year] = count
-    grown = {key: max(count - known.get(key, 0), 0) for key, count in fresh.items()}  # a ledger row never shrinks
-    added: dict[UUID, int] = {}
-    for (proxy_id, _user_id, _month), count in grown.items():
-        added[proxy_id] = added.get(proxy_id, 0) + count
-    wrong = [
-        Difference("proxies", {"proxy_id": proxy_id}, found, expected)
-        for proxy_id, found, kept_bytes in db.execute(_PROXY_TOTALS)
-        if found != (expected := kept_bytes + added.get(proxy_id, 0))
-    ]
-    return {key: fresh[key] for key, count in grown.items() if count}, wrong
+def _check_proxies(before: date, *, all_of_them: bool) -> list[Difference]:
+    """Running totals of proxies. Months before ``before`` are a kept sum; what disagrees with it is added up whole."""
+    with transaction() as guard:
+        locked(guard, MONITORING)
+        with reading() as db:
+            suspects = db.scalars(select(Proxy.id) if all_of_them else _PROXY_SUSPECTS, {"before": before}).all()
+            rows = db.execute(_PROXY_SUMS, {"proxies": suspects, "before": before}).all() if suspects else []
+        if not rows:
+            return []
+        ids, earlier = [row.id for row in rows], [row.earlier for row in rows]
+        guard.execute(_KEEP_TOTALS, {"proxies": ids, "befores": [before] * len(ids), "totals": earlier})
+        wrong = [
+            Difference("proxies", {"proxy_id": row.id}, row.total_bytes_used, row.expected)
+            for row in rows
+            if row.total_bytes_used != row.expected
+        ]
+        _repair_proxies(guard, wrong)
+        return wrong
 
 
-def _keep(db: Session, fresh: dict[ProxyMonth, int]) -> None:
-    if not fresh:
-        return
-    new = insert(ProxyUsageMonth)
-    db.execute(
-        new.on_conflict_do_update(
-            index_elements=["proxy_id", "user_id", "month_year"], set_={"total_bytes": new.excluded.total_bytes}
-        ),
-        [
-            {"proxy_id": proxy_id, "user_id": user_id, "month_year": month, "total_bytes": count}
-            for (proxy_id, user_id, month), count in fresh.items()
-        ],
-    )
-
-
-def _repair_proxies(db: Session, wrong: Sequence[Difference]) -> list[Difference]:
+def _repair_proxies(db: Session, wrong: Sequence[Difference]) -> None:
     """By the difference, not by the sum: reports that add to the total meanwhile are not undone."""
     table = Proxy.__table__
-    for one in sorted(wrong, key=lambda difference: str(difference.keys["proxy_id"])):
+    for one in wrong:
         db.connection().execute(
             update(Proxy)
             .where(table.c.id == bindparam("key"))
             .values(total_bytes_used=table.c.total_bytes_used + bindparam("missing")),
             {"key": one.keys["proxy_id"], "missing": one.expected_bytes - (one.found_bytes or 0)},
         )
-    return list(wrong)
 
 
 def _repair_month(user_id: UUID, month: date, now: datetime, tz: ZoneInfo) -> list[Difference]:
     """Adds the customer's month up again under its lock and puts right what still differs."""
     with transaction() as db:
+        db.execute(text(f"SET LOCAL statement_timeout = '{STEP_TIMEOUT_S}s'"))
         row = lock_months(db, [(user_id, month)], now)[user_id, month]
         is_open = month >= previous_month(billing_month(now, tz))
-        repaired = _differences(db, [user_id], month, tz) if is_open else []
+        repaired = differences(db, [user_id], month, tz) if is_open else []
         for one in repaired:
             _put_right(db, row, one, now)
+        _forget_checkpoints(db, user_id, month)
         leased = int(db.scalar(_OUTSTANDING, {"user": user_id, "month": month}) or 0)
         if row.leased_bytes != leased:
             keys = {"user_id": user_id, "month_year": month}
@@ -295,30 +237,34 @@ def _put_right(db: Session, row: UserProxyCost, one: Difference, now: datetime) 
         row.total_bytes, row.total_cost = one.expected_bytes, one.expected_cost or Decimal(0)
         row.last_updated = now
         return
-    model: Any = UsageHour if one.aggregate == "usage_hours" else ChipUsageMonth
+    model = _MODELS[one.aggregate]
     totals = {"total_bytes": one.expected_bytes, "total_cost": one.expected_cost}
     key = [column.name for column in model.__table__.primary_key]
     db.execute(insert(model).values(**one.keys, **totals).on_conflict_do_update(index_elements=key, set_=totals))
 
 
+_MODELS: Final[dict[str, Any]] = {
+    "usage_hours": UsageHour,
+    "usage_price_months": UsagePriceMonth,
+    "chip_usage_months": ChipUsageMonth,
+}
+
+
+def _forget_checkpoints(db: Session, user_id: UUID, month: date) -> None:
+    """One may be what was wrong; the next check adds these chips' month up again."""
+    chips = select(ChipUsageMonth.chip_id).where(ChipUsageMonth.user_id == user_id, ChipUsageMonth.month_year == month)
+    db.execute(
+        delete(UsageCheckpoint).where(UsageCheckpoint.month_year == month, UsageCheckpoint.chip_id.in_(chips)),
+        execution_options={"synchronize_session": False},
+    )
+
+
 def _tell_admins(repaired: Sequence[Difference], now: datetime, tz: ZoneInfo) -> None:
-    """One notification a day for each administrator, however often it happens."""
+    """One alert a day, however often it happens; it is over when nothing was found for a while."""
     with transaction() as db:
-        admins = db.scalars(select(User.id).where(User.role == "admin", User.deleted_at.is_(None))).all()
-        if not admins:
+        if not repaired:
+            clear_calm(db, MISMATCH, now=now, calm=MISMATCH_CALM)
             return
         told = {"count": len(repaired), "differences": [one.told() for one in repaired[:TOLD_MAX]]}
-        db.execute(
-            insert(Notification).on_conflict_do_nothing(),
-            [
-                {
-                    "user_id": admin_id,
-                    "kind": "ledger_mismatch",
-                    "level": "error",
-                    "dedupe_key": f"ledger_mismatch:{now.astimezone(tz):%Y-%m-%d}",
-                    "data": told,
-                    "created_at": now,
-                }
-                for admin_id in admins
-            ],
-        )
+        subject = f"ledger:{now.astimezone(tz):%Y-%m-%d}"
+        raise_alert(db, MISMATCH, subject, now=now, severity=Severity.ERROR, data=told)

@@ -1,4 +1,4 @@
-"""The pool: proxies added, changed, checked and removed."""
+"""The pool: proxies added, changed and removed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,6 @@ from whago.kit.crypto import Vault
 from whago.kit.db import locked, signal, transaction
 from whago.kit.ids import new_id
 
-SUCCESS_GAIN = 20  # points: two good probes bring an ejected proxy back above the line
-FAILURE_LOSS = 25  # points: three failures in a row eject a perfect proxy
-
 
 @dataclass(frozen=True, slots=True)
 class ProxyFields:
@@ -36,6 +33,7 @@ class ProxyFields:
     max_chips: int | None
     is_active: bool
     credentials: dict[str, str] | None = field(default=None, repr=False)
+    is_draining: bool = False
 
 
 def create_proxies(
@@ -56,6 +54,7 @@ def create_proxies(
                 region=one.region,
                 max_chips=one.max_chips,
                 is_active=one.is_active,
+                is_draining=one.is_draining,
                 created_at=now,
                 updated_at=now,
             )
@@ -77,12 +76,15 @@ def update_proxy(actor_id: UUID | None, proxy_id: UUID, wanted: ProxyFields, *, 
             raise InvalidInput(proxy_type="The type cannot change while chips use this proxy.")
         if wanted.max_chips is not None and (chips or 0) > wanted.max_chips:
             raise InvalidInput(max_chips="More chips than this use the proxy now. Move some first.")
+        if wanted.proxy_url != proxy.proxy_url or wanted.credentials:
+            proxy.start_afresh()
         proxy.proxy_type, proxy.proxy_url = wanted.proxy_type, wanted.proxy_url
         proxy.region, proxy.max_chips, proxy.is_active = wanted.region, wanted.max_chips, wanted.is_active
         if wanted.credentials:
             proxy.credentials = vault.seal(wanted.credentials)
-        proxy.updated_at = now
-        audit(db, actor_id, "proxy.update", "proxy", proxy_id, now)
+        drain = {"is_draining": wanted.is_draining} if wanted.is_draining != proxy.is_draining else {}
+        proxy.is_draining, proxy.updated_at = wanted.is_draining, now
+        audit(db, actor_id, "proxy.update", "proxy", proxy_id, now, **drain)
         signal(db, "proxy", proxy_id)
 
 
@@ -102,22 +104,6 @@ def delete_proxy(actor_id: UUID | None, proxy_id: UUID, *, force: bool, now: dat
         audit(db, actor_id, "proxy.delete", "proxy", proxy_id, now, moved=len(chips))
         signal(db, "proxy", proxy_id)
         return len(chips)
-
-
-def record_probe(
-    proxy_id: UUID, *, success: bool, latency_ms: int | None, error: str | None, counts_against: bool, now: datetime
-) -> int:
-    """Takes over an active check; returns the score. ``counts_against`` False: the failure was not the proxy's."""
-    with transaction() as db:
-        proxy = _locked(db, proxy_id)
-        proxy.last_checked_at, proxy.last_error = now, error
-        if success:
-            proxy.consecutive_failures, proxy.latency_ms = 0, latency_ms
-            proxy.health_score = min(100, proxy.health_score + SUCCESS_GAIN)
-        elif counts_against:
-            proxy.consecutive_failures += 1
-            proxy.health_score = max(0, proxy.health_score - FAILURE_LOSS)
-        return proxy.health_score
 
 
 def _locked(db: Session, proxy_id: UUID) -> Proxy:

@@ -11,33 +11,32 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import bindparam, func, select, tuple_, update
-from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from whago.domain.models import (
     Chip,
     ChipStatus,
-    ChipUsageMonth,
     Engine,
     GatewayBoot,
-    Notification,
-    Proxy,
     QuotaLease,
-    UsageHour,
     UserProxyCost,
     ensure_partition,
 )
+from whago.domain.models.archiving import without_archived
+from whago.domain.models.dialled import SessionDials, take_dials
 from whago.domain.models.ledger import Metered, Moved, put_rows
 from whago.domain.models.quota import Allowance, allowances, lock_months
+from whago.domain.models.quota_alerts import tell_threshold
+from whago.domain.models.rollups import add_to_rollups
+from whago.domain.rules.channels import EXHAUSTED_PERCENT, passed_threshold
 from whago.domain.rules.months import billing_month
-from whago.domain.rules.thresholds import OnLimit, is_spent, is_warned, percentage
+from whago.domain.rules.thresholds import WARNING_PERCENT, OnLimit, is_spent, is_warned
 from whago.kit.db import signal, transaction
-from whago.kit.rows import columns_of, insert_arrays
 
 AFTER_THE_WARNING = timedelta(microseconds=1)  # one report may raise both notices: lists show them in this order
 
@@ -74,61 +73,39 @@ def record_usage(
     tz: ZoneInfo,
     release: Iterable[Month] = (),
     open_tunnels: int | None = None,
+    dials: Sequence[SessionDials] = (),
     is_last: bool = False,
     is_demo: bool = False,
 ) -> int:
     """Commits a report and returns how many bytes it added. Repeating it adds 0.
 
     ``release`` names the (user, month) leases to give back; ``open_tunnels`` is what the boot carries at this moment,
-    and renews its other leases. ``is_last`` settles the boot: every lease of it is given back, and it gets no more.
+    and renews its other leases. ``dials`` are a hint about the health of proxies. ``is_last`` settles the boot: every
+    lease of it is given back, and it gets no more.
     """
     released = set(release)
     with transaction() as db:
         if is_last:
             released |= _end_boot(db, boot_id, now)
         months = {hour: billing_month(hour, tz) for hour in {usage.hour for usage in usages}}
+        usages = without_archived(db, usages, months, now=now, tz=tz)
         touched = {(usage.user_id, months[usage.hour]) for usage in usages} | released
         for month in sorted({month for _user, month in touched}):
             ensure_partition(db, month)
         rows = lock_months(db, touched, now)
         moved = put_rows(db, boot_id, usages, months, is_demo=is_demo)
-        _add_to_rollups(db, moved)
+        add_to_rollups(db, moved, now)
         plans = allowances(db, {user_id for user_id, _month in rows})
         _add_to_months(db, moved, rows, plans, now)
         _show_activity(db, moved, rows, plans)
         _settle_leases(db, boot_id, moved, rows, released)
         _raise_thresholds(db, rows, plans, now)
+        take_dials(db, dials, now)
         if open_tunnels is not None:
             db.execute(
                 update(GatewayBoot).where(GatewayBoot.id == boot_id).values(last_seen_at=now, open_tunnels=open_tunnels)
             )
         return sum(entry.added_bytes for entry in moved)
-
-
-def _add_to_rollups(db: Session, moved: Sequence[Moved]) -> None:
-    """Hours, chip months and proxy totals. Keys are sorted, so that two reports take row locks in one order."""
-    by_hour: dict[tuple[UUID, UUID, datetime], list[Any]] = defaultdict(lambda: [None, 0, Decimal(0)])
-    by_chip: dict[tuple[UUID, date], list[Any]] = defaultdict(lambda: [None, 0, Decimal(0)])
-    by_proxy: dict[UUID, int] = defaultdict(int)
-    for entry in moved:
-        for bucket in (
-            by_hour[entry.chip_id, entry.provider_id, entry.hour],
-            by_chip[entry.chip_id, entry.month],
-        ):
-            bucket[0] = entry.user_id
-            bucket[1] += entry.added_bytes
-            bucket[2] += entry.added_cost
-        by_proxy[entry.proxy_id] += entry.added_bytes
-    _upsert_sums(db, _HOURS, by_hour)
-    _upsert_sums(db, _CHIP_MONTHS, by_chip)
-    if by_proxy:
-        table = Proxy.__table__
-        db.connection().execute(
-            update(Proxy)
-            .where(table.c.id == bindparam("key"))
-            .values(total_bytes_used=table.c.total_bytes_used + bindparam("added")),
-            [{"key": proxy_id, "added": by_proxy[proxy_id]} for proxy_id in sorted(by_proxy)],
-        )
 
 
 def _show_activity(
@@ -143,7 +120,7 @@ def _show_activity(
     stopped: set[UUID] = set()
     for entry in moved:
         latest[entry.chip_id] = max(entry.last_at, latest.get(entry.chip_id, entry.last_at))
-        if blocked and (entry.user_id, entry.month) in blocked:
+        if blocked and (entry.user_id, entry.month_year) in blocked:
             stopped.add(entry.chip_id)
     if not latest:
         return
@@ -159,25 +136,6 @@ def _show_activity(
 
 def _is_blocked(row: UserProxyCost, plan: Allowance) -> bool:
     return plan.on_limit is OnLimit.BLOCK and is_spent(row.total_bytes, plan.limit)
-
-
-def _sums_into(model: Any, keys: tuple[str, ...]) -> tuple[tuple[str, ...], Insert]:
-    """Names, and the statement that adds rows of them to what stands."""
-    names = (*keys, "user_id", "total_bytes", "total_cost")
-    new = insert_arrays(model.__table__, names)
-    sums = {name: model.__table__.c[name] + new.excluded[name] for name in names[-2:]}
-    return names, new.on_conflict_do_update(index_elements=list(keys), set_=sums)
-
-
-_HOURS: Final = _sums_into(UsageHour, ("chip_id", "provider_id", "hour"))
-_CHIP_MONTHS: Final = _sums_into(ChipUsageMonth, ("chip_id", "month_year"))
-
-
-def _upsert_sums(db: Session, into: tuple[tuple[str, ...], Insert], sums: dict[Any, list[Any]]) -> None:
-    if sums:
-        names, statement = into
-        rows = [(*key, *total) for key, total in sorted(sums.items(), key=lambda item: item[0])]
-        db.execute(statement, columns_of(names, rows))
 
 
 def _end_boot(db: Session, boot_id: UUID, now: datetime) -> set[Month]:
@@ -204,7 +162,7 @@ def _add_to_months(
 ) -> None:
     added: dict[Month, list[Any]] = defaultdict(lambda: [0, Decimal(0)])
     for entry in moved:
-        sums = added[entry.user_id, entry.month]
+        sums = added[entry.user_id, entry.month_year]
         sums[0] += entry.added_bytes
         sums[1] += entry.added_cost
     for key, (added_bytes, added_cost) in added.items():
@@ -246,7 +204,7 @@ def _settle_leases(
 ) -> None:
     used: dict[Month, int] = defaultdict(int)
     for entry in moved:
-        used[entry.user_id, entry.month] += entry.added_bytes
+        used[entry.user_id, entry.month_year] += entry.added_bytes
     leases = db.scalars(
         select(QuotaLease).where(
             QuotaLease.boot_id == boot_id, tuple_(QuotaLease.user_id, QuotaLease.month_year).in_(list(rows))
@@ -265,32 +223,20 @@ def _settle_leases(
 def _raise_thresholds(
     db: Session, rows: dict[Month, UserProxyCost], plans: dict[UUID, Allowance], now: datetime
 ) -> None:
+    """Each threshold once a month. The customer's own ones come between 80 and 100 %, or around them."""
     for (user_id, _month), row in sorted(rows.items(), key=lambda item: item[0]):
         plan = plans[user_id]
+        own = passed_threshold(row.total_bytes, plan.limit, plan.thresholds, row.told_percent)
+        if own and own < WARNING_PERCENT:
+            tell_threshold(db, row, plan, own, now=now)
         if row.warned_at is None and is_warned(row.total_bytes, plan.limit):
             row.warned_at = now
-            _notify(db, "quota_warning", "warning", row, plan, now)
+            tell_threshold(db, row, plan, WARNING_PERCENT, now=now)
+        if WARNING_PERCENT < own < EXHAUSTED_PERCENT:
+            tell_threshold(db, row, plan, own, now=now)
         if row.exhausted_at is None and row.total_bytes > 0 and is_spent(row.total_bytes, plan.limit):
             row.exhausted_at = now
-            _notify(db, "quota_exhausted", "error", row, plan, now + AFTER_THE_WARNING)
-
-
-def _notify(db: Session, kind: str, level: str, row: UserProxyCost, plan: Allowance, now: datetime) -> None:
-    db.execute(
-        insert(Notification)
-        .values(
-            user_id=row.user_id,
-            kind=kind,
-            level=level,
-            dedupe_key=f"{kind}:{row.month_year:%Y-%m}",
-            data={
-                "month": f"{row.month_year:%Y-%m}",
-                "used_bytes": row.total_bytes,
-                "limit_bytes": plan.limit,
-                "percentage": percentage(row.total_bytes, plan.limit),
-                "on_limit": plan.on_limit.value,
-            },
-            created_at=now,
-        )
-        .on_conflict_do_nothing()
-    )
+            tell_threshold(db, row, plan, EXHAUSTED_PERCENT, now=now + AFTER_THE_WARNING)
+        if own > EXHAUSTED_PERCENT:
+            tell_threshold(db, row, plan, own, now=now + AFTER_THE_WARNING)
+        row.told_percent = max(row.told_percent, own)

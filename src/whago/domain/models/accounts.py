@@ -6,11 +6,13 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, Numeric, String, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, Numeric, SmallInteger, String, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from whago.domain.models.base import Base, Code, Id, Short
 from whago.domain.rules.pricing import limit_bytes
+from whago.domain.rules.scopes import EVERY_SCOPE
 from whago.domain.rules.thresholds import OnLimit
 
 
@@ -62,8 +64,11 @@ class User(Base):
     role: Mapped[str] = mapped_column(String(10), default="user", server_default="user")
     plan_id: Mapped[UUID | None] = mapped_column(ForeignKey("plans.id"), index=True)
     language: Mapped[str | None] = mapped_column(String(5))
+    time_zone: Mapped[str | None] = mapped_column(String(60))  # None: the browser's
     is_active: Mapped[bool] = mapped_column(default=True, server_default="true")
     is_demo: Mapped[bool] = mapped_column(default=False, server_default="false")
+    quota_thresholds: Mapped[list[int] | None] = mapped_column(ARRAY(SmallInteger))  # beside 80 and 100
+    has_channels: Mapped[bool] = mapped_column(default=False, server_default="false")  # the first ones were made
     token_generation: Mapped[int] = mapped_column(default=0, server_default="0")  # raised to end every sign-in at once
     created_at: Mapped[datetime]
     last_login_at: Mapped[datetime | None]
@@ -92,7 +97,10 @@ class RefreshToken(Base):
 
 
 class ApiKey(Base):
-    """A customer's key for ``X-API-Key``. Shown once; the hash is kept, and a prefix to recognise it by."""
+    """A customer's key for ``X-API-Key``. Shown once; the hash is kept, and a prefix to recognise it by.
+
+    ``scopes``: what the key may do of what its owner may (``domain.rules.scopes``).
+    """
 
     __tablename__ = "api_keys"
 
@@ -101,6 +109,35 @@ class ApiKey(Base):
     name: Mapped[Short]
     prefix: Mapped[Code]
     key_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    scopes: Mapped[list[str]] = mapped_column(
+        ARRAY(String(10)), default=lambda: list(EVERY_SCOPE), server_default="{read,write,admin}"
+    )
     created_at: Mapped[datetime]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+
+class PasswordReset(Base):
+    """Somebody asked for a new password for ``email``, which may be nobody's: only the worker looks that up.
+
+    So asking costs the same for every address. The token is drawn when its letter is written, and only its SHA-256 is
+    kept. ``sent_at`` None: the letter is due at ``due_at``. ``used_at``: the link has done its work or was overtaken.
+    """
+
+    __tablename__ = "password_resets"
+    __table_args__ = (
+        Index("ix_password_resets_due_at", "due_at", postgresql_where=text("sent_at IS NULL")),
+        Index("ix_password_resets_requested_at", "requested_at"),
+    )
+
+    id: Mapped[Id]
+    email: Mapped[str] = mapped_column(String(320))
+    language: Mapped[str | None] = mapped_column(String(5))
+    requested_at: Mapped[datetime]
+    due_at: Mapped[datetime]
+    attempts: Mapped[int] = mapped_column(default=0, server_default="0")
+    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    token_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32), unique=True)
+    sent_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
+    used_at: Mapped[datetime | None]

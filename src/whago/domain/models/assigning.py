@@ -94,8 +94,11 @@ def move(
     return assign(db, chip, reason=reason, now=now, avoid=avoid, only=only)
 
 
-def candidates(db: Session, *, only: UUID | None = None) -> list[Candidate]:
-    """The pool as a choice sees it: active proxies of active providers, with the chips on each."""
+def candidates(db: Session, *, only: UUID | None = None, proven_since: datetime | None = None) -> list[Candidate]:
+    """The pool as a choice sees it: active proxies of active providers, with the chips on each.
+
+    With ``proven_since`` a proxy that has not answered since then counts as out.
+    """
     on_it = (
         select(Assignment.proxy_id, func.count().label("chips"))
         .where(Assignment.released_at.is_(None))
@@ -120,6 +123,9 @@ def candidates(db: Session, *, only: UUID | None = None) -> list[Candidate]:
             health_score=proxy.health_score,
             active_chips=chips,
             max_chips=proxy.max_chips,
+            weight=provider.weight,
+            is_out=_is_out(proxy, provider, proven_since),
+            is_draining=proxy.is_draining or provider.is_draining,
         )
         for proxy, provider, chips in db.execute(query)
     ]
@@ -138,6 +144,12 @@ def chips_on(db: Session, *, proxy_id: UUID | None = None, provider_id: UUID | N
 def note(db: Session, chip_id: UUID, kind: str, now: datetime, **details: object) -> None:
     """Writes a chip event."""
     db.add(ChipEvent(chip_id=chip_id, kind=kind, data=details, created_at=now))
+
+
+def _is_out(proxy: Proxy, provider: Provider, proven_since: datetime | None) -> bool:
+    if proxy.ejected_until is not None or (provider.trouble is not None and not proxy.has_own_login):
+        return True
+    return proven_since is not None and (proxy.last_ok_at is None or proxy.last_ok_at < proven_since)
 
 
 def _named(found: Sequence[Candidate], proxy_id: UUID) -> Candidate | None:

@@ -75,6 +75,7 @@ class Chip(Base):
     gateway_token_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
     sticky_generation: Mapped[int] = mapped_column(default=0, server_default="0")
     bridge_event_no: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    thrift: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict, server_default="{}")
     created_at: Mapped[datetime]
     connected_at: Mapped[datetime | None]
     last_activity_at: Mapped[datetime | None]
@@ -113,6 +114,18 @@ class ChipEvent(Base):
     created_at: Mapped[datetime]
 
 
+class ChipStatusChange(Base):
+    """Since when a chip was how. Written by a trigger, which sees every change (migration 0007)."""
+
+    __tablename__ = "chip_status_changes"
+    __table_args__ = (Index("ix_chip_status_changes_chip_id_id", "chip_id", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    chip_id: Mapped[UUID] = mapped_column(ForeignKey("chips.id", ondelete="CASCADE"))
+    status: Mapped[str] = mapped_column(String(16))
+    at: Mapped[datetime]
+
+
 class Assignment(Base):
     """Chip C uses proxy P under sticky identifier S from ``assigned_at`` to ``released_at`` (None: still).
 
@@ -146,6 +159,7 @@ class Assignment(Base):
         ),
         Index("ix_chip_proxy_assignments_active_proxy", "proxy_id", postgresql_where=text("released_at IS NULL")),
         Index("ix_chip_proxy_assignments_chip_id_assigned_at", "chip_id", "assigned_at"),
+        Index("ix_chip_proxy_assignments_active_exit_ip", "exit_ip", postgresql_where=text("released_at IS NULL")),
         Index(
             "ix_chip_proxy_assignments_failing",
             "failing_since",
@@ -166,6 +180,9 @@ class Assignment(Base):
     assign_reason: Mapped[Code]
     release_reason: Mapped[str | None] = mapped_column(String(40))
     exit_ip: Mapped[str | None] = mapped_column(INET)
+    expected_exit_ip: Mapped[str | None] = mapped_column(INET)
+    exit_ip_changed_at: Mapped[datetime | None]
+    paused_at: Mapped[datetime | None]
     failures: Mapped[int] = mapped_column(default=0, server_default="0")
     refusals: Mapped[int] = mapped_column(default=0, server_default="0")
     failing_since: Mapped[datetime | None]
@@ -179,7 +196,10 @@ class ExitIpObservation(Base):
     """A stretch of time in which an assignment showed one exit IP."""
 
     __tablename__ = "exit_ip_observations"
-    __table_args__ = (Index("ix_exit_ip_observations_chip_id_first_seen_at", "chip_id", "first_seen_at"),)
+    __table_args__ = (
+        Index("ix_exit_ip_observations_chip_id_first_seen_at", "chip_id", "first_seen_at"),
+        Index("ix_exit_ip_observations_last_seen_at", "last_seen_at"),
+    )
 
     id: Mapped[Id]
     chip_id: Mapped[UUID] = mapped_column(ForeignKey("chips.id"))

@@ -54,14 +54,15 @@ class Metered(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """By how much one chip's rows of one hour have grown behind one proxy. ``last_at``: its newest byte."""
+    """By how much one chip's rows of one hour have grown, by proxy and price. ``last_at``: its newest byte."""
 
     user_id: UUID
     chip_id: UUID
     proxy_id: UUID
     provider_id: UUID
+    price_id: int
     hour: datetime
-    month: date
+    month_year: date
     added_bytes: int
     added_cost: Decimal
     last_at: datetime
@@ -120,10 +121,10 @@ _PUT: Final = text(
                bytes_transferred = excluded.bytes_transferred, session_start = excluded.session_start,
                session_end = excluded.session_end, cost = excluded.cost
     )
-    SELECT user_id, chip_id, proxy_id, provider_id, hour, month_year,
+    SELECT user_id, chip_id, proxy_id, provider_id, price_id, hour, month_year,
            CAST(sum(total - before) AS bigint), sum(cost - cost_before), max(session_end)
       FROM moved
-     GROUP BY user_id, chip_id, proxy_id, provider_id, hour, month_year
+     GROUP BY user_id, chip_id, proxy_id, provider_id, price_id, hour, month_year
     """
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, cast
@@ -23,11 +23,15 @@ _MAKE_MISSING: Final = insert_arrays(cast("Table", UserProxyCost.__table__), _NE
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a plan allows a month. ``limit`` in bytes; None is unlimited."""
+    """What a plan allows a month. ``limit`` in bytes; None is unlimited.
+
+    ``thresholds``: percents that the customer wants to be told of beside 80 and 100.
+    """
 
     limit: int | None
     on_limit: OnLimit
     max_chips: int
+    thresholds: Sequence[int] | None = None
 
 
 def lock_months(
@@ -52,11 +56,11 @@ def allowances(db: Session, user_ids: Collection[UUID]) -> dict[UUID, Allowance]
     """Each user's plan as it is now; a user without a plan has the default plan."""
     default = select(Plan.id).where(Plan.is_default).scalar_subquery()
     rows = db.execute(
-        select(User.id, Plan.proxy_gb_limit, Plan.on_limit, Plan.max_chips)
+        select(User.id, Plan.proxy_gb_limit, Plan.on_limit, Plan.max_chips, User.quota_thresholds)
         .join(Plan, Plan.id == func.coalesce(User.plan_id, default))
         .where(User.id.in_(user_ids))
     )
     return {
-        user_id: Allowance(limit_bytes(limit_gb), OnLimit(on_limit), max_chips)
-        for user_id, limit_gb, on_limit, max_chips in rows
+        user_id: Allowance(limit_bytes(limit_gb), OnLimit(on_limit), max_chips, thresholds)
+        for user_id, limit_gb, on_limit, max_chips, thresholds in rows
     }

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, PrimaryKeyConstraint, String, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Numeric,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    String,
+    text,
+)
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from whago.domain.models.base import Base, Bytes, Code, Cost, Id, Price
@@ -54,7 +67,8 @@ class UsageLog(Base):
 class UserProxyCost(Base):
     """A customer's month: what is committed, what is leased to gateways, and which thresholds were told.
 
-    This is the row that every lease and report of the customer locks.
+    This is the row that every lease and report of the customer locks. ``plan_name`` and ``plan_price`` (in BRL) are
+    what the customer had when the month was closed, at ``closed_at``: no later change of the plan touches the bill.
     """
 
     __tablename__ = "user_proxy_costs"
@@ -62,6 +76,7 @@ class UserProxyCost(Base):
         Index("uq_user_proxy_costs_user_id_month_year", "user_id", "month_year", unique=True),
         CheckConstraint("total_bytes >= 0", name="total_not_negative"),
         CheckConstraint("leased_bytes >= 0", name="leased_not_negative"),
+        Index("ix_user_proxy_costs_month_year", "month_year"),
     )
 
     id: Mapped[Id] = mapped_column(server_default=text("gen_random_uuid()"))
@@ -72,30 +87,68 @@ class UserProxyCost(Base):
     leased_bytes: Mapped[Bytes]
     warned_at: Mapped[datetime | None]
     exhausted_at: Mapped[datetime | None]
+    told_percent: Mapped[int] = mapped_column(SmallInteger, default=0, server_default="0")  # beside 80 and 100
     last_updated: Mapped[datetime]
+    plan_name: Mapped[str | None] = mapped_column(String(120))
+    plan_price: Mapped[Decimal | None] = mapped_column(Numeric(12, 2))
+    closed_at: Mapped[datetime | None]
+
+
+RECENT: Final[Mapping[str, Any]] = {  # finds what changed lately in pages written lately, for next to nothing a write
+    "postgresql_using": "brin",
+    "postgresql_with": {"pages_per_range": 16, "autosummarize": "on"},
+}
 
 
 class ChipUsageMonth(Base):
-    """A chip's month, so that lists need not add hours up."""
+    """A chip's month, so that lists need not add hours up. ``changed_at``: the last report that moved it."""
 
     __tablename__ = "chip_usage_months"
-    __table_args__ = (PrimaryKeyConstraint("chip_id", "month_year"),)
+    __table_args__ = (
+        PrimaryKeyConstraint("chip_id", "month_year"),
+        Index("ix_chip_usage_months_user_id_month_year", "user_id", "month_year"),
+        Index("ix_chip_usage_months_changed_at", "changed_at", **RECENT),
+    )
 
     chip_id: Mapped[UUID]
     month_year: Mapped[date]
     user_id: Mapped[UUID]
     total_bytes: Mapped[Bytes]
     total_cost: Mapped[Cost]
+    changed_at: Mapped[datetime | None]
+
+
+class UsagePriceMonth(Base):
+    """A chip's month at one proxy and one price snapshot: what bills are made of. It outlives the ledger."""
+
+    __tablename__ = "usage_price_months"
+    __table_args__ = (
+        PrimaryKeyConstraint("month_year", "chip_id", "proxy_id", "price_id"),
+        Index("ix_usage_price_months_user_id_month_year", "user_id", "month_year"),
+        Index("ix_usage_price_months_chip_id_month_year", "chip_id", "month_year"),
+        Index("ix_usage_price_months_proxy_id", "proxy_id"),
+    )
+
+    month_year: Mapped[date]
+    chip_id: Mapped[UUID]
+    proxy_id: Mapped[UUID]
+    price_id: Mapped[int] = mapped_column(BigInteger)
+    provider_id: Mapped[UUID]
+    user_id: Mapped[UUID]
+    total_bytes: Mapped[Bytes]
+    total_cost: Mapped[Cost]
 
 
 class UsageHour(Base):
-    """A chip's clock hour at one provider: what charts read."""
+    """A chip's clock hour at one provider: what charts read. ``changed_at``: the last report that moved it."""
 
     __tablename__ = "usage_hours"
     __table_args__ = (
         PrimaryKeyConstraint("chip_id", "provider_id", "hour"),
         Index("ix_usage_hours_user_id_hour", "user_id", "hour"),
+        Index("ix_usage_hours_chip_id_hour", "chip_id", "hour"),
         Index("ix_usage_hours_hour", "hour"),
+        Index("ix_usage_hours_changed_at", "changed_at", **RECENT),
     )
 
     chip_id: Mapped[UUID]
@@ -104,13 +157,11 @@ class UsageHour(Base):
     user_id: Mapped[UUID]
     total_bytes: Mapped[Bytes]
     total_cost: Mapped[Cost]
+    changed_at: Mapped[datetime | None]
 
 
 class ProxyUsageMonth(Base):
-    """What the ledger held of a customer's month at one proxy when the monitor last added it up; only it writes here.
-
-    It lets the monitor prove a proxy's running total without adding the whole history up again.
-    """
+    """Not used any more: it stands for workers of the version before, beside which this one may run."""
 
     __tablename__ = "proxy_usage_months"
     __table_args__ = (PrimaryKeyConstraint("proxy_id", "user_id", "month_year"),)
@@ -119,6 +170,35 @@ class ProxyUsageMonth(Base):
     user_id: Mapped[UUID]
     month_year: Mapped[date]
     total_bytes: Mapped[Bytes]
+
+
+class ProxyUsageTotal(Base):
+    """A proxy's bytes in all months before ``before``, so that proving its running total adds up two months only.
+
+    Only the monitor writes it.
+    """
+
+    __tablename__ = "proxy_usage_totals"
+
+    proxy_id: Mapped[UUID] = mapped_column(primary_key=True)
+    before: Mapped[date]
+    total_bytes: Mapped[Bytes]
+
+
+class UsageCheckpoint(Base):
+    """What a chip's month held before the billing day that begins at ``since``, as the monitor last proved it.
+
+    From there on at most a day and a few hours are to be added up, however old the month. Only the monitor writes it.
+    """
+
+    __tablename__ = "usage_checkpoints"
+    __table_args__ = (PrimaryKeyConstraint("chip_id", "month_year"),)
+
+    chip_id: Mapped[UUID]
+    month_year: Mapped[date]
+    since: Mapped[datetime]
+    total_bytes: Mapped[Bytes]
+    total_cost: Mapped[Cost]
 
 
 class GatewayBoot(Base):

@@ -23,6 +23,7 @@ class ApiKeyView:
     id: UUID
     name: str
     prefix: str
+    scopes: tuple[str, ...]
     created_at: datetime
     last_used_at: datetime | None
 
@@ -38,4 +39,4 @@ def list_api_keys(user_id: UUID, *, limit: int = DEFAULT_LIMIT, cursor: str | No
 
 def _view(row: Any) -> ApiKeyView:
     one = row.ApiKey
-    return ApiKeyView(one.id, one.name, one.prefix, one.created_at, one.last_used_at)
+    return ApiKeyView(one.id, one.name, one.prefix, tuple(one.scopes), one.created_at, one.last_used_at)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Text, cast, or_, select, text
 
 from whago.domain.models import AuditEntry, User
 from whago.domain.queries.paging import DEFAULT_LIMIT, Order, Page, as_number, page_of
@@ -34,17 +34,38 @@ def audit_log(
     *,
     action: str | None = None,
     target_id: str | None = None,
+    search: str | None = None,
     limit: int = DEFAULT_LIMIT,
     cursor: str | None = None,
 ) -> Page[AuditView]:
-    """Newest first."""
+    """Newest first. ``search`` looks into who did it, the target's identifier and the details."""
     query = select(AuditEntry, User.email).outerjoin(User, User.id == AuditEntry.actor_id)
     if action is not None:
         query = query.where(AuditEntry.action == action)
     if target_id is not None:
         query = query.where(AuditEntry.target_id == target_id)
+    if search is not None:
+        columns = (User.email, User.name, AuditEntry.target_id, cast(AuditEntry.data, Text))
+        query = query.where(or_(*(column.icontains(search, autoescape=True) for column in columns)))
     with reading() as db:
         return page_of(db, query, NEWEST_FIRST, limit=limit, cursor=cursor, make=_view, key=lambda one: (one.id,))
+
+
+_ACTIONS = text("""
+WITH RECURSIVE one AS (
+    (SELECT action FROM audit_log ORDER BY action LIMIT 1)
+    UNION ALL
+    SELECT (SELECT a.action FROM audit_log a WHERE a.action > one.action ORDER BY a.action LIMIT 1)
+    FROM one WHERE one.action IS NOT NULL
+)
+SELECT action FROM one WHERE action IS NOT NULL
+""")  # one step of an index per kind, however long the log is
+
+
+def audited_actions() -> list[str]:
+    """The kinds of entries that there are, by name."""
+    with reading() as db:
+        return list(db.scalars(_ACTIONS))
 
 
 def _view(row: Any) -> AuditView:

@@ -3,26 +3,49 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from sqlalchemy import Select, and_, func, or_, select
 
-from whago.domain.models import Assignment, Chip, ChipUsageMonth, Provider, Proxy, User
-from whago.domain.queries.paging import DEFAULT_LIMIT, Order, Page, as_id, as_moment, page_of
+from whago.domain.models import Assignment, Chip, ChipUsageMonth, ExitIpObservation, Provider, Proxy, User
+from whago.domain.queries.paging import DEFAULT_LIMIT, Order, Page, as_id, as_moment, as_number, as_text, page_of
+from whago.domain.rules.thrift import Thrift, thrift_of
 from whago.errors import WhagoError
 from whago.kit.db import reading
 
+ChipSort = Literal["newest", "name", "status", "usage", "owner"]
+
 CHIPS_OF_EACH = 100  # of one user in a list of users: a customer with thousands must not make it slow
-NEWEST_FIRST = Order((Chip.created_at, Chip.id), (as_moment, as_id), descending=True)
+BYTES = func.coalesce(ChipUsageMonth.total_bytes, 0)
+ORDERS: Final[Mapping[ChipSort, tuple[Order, Callable[[ChipView], tuple[Any, ...]]]]] = {
+    "newest": (
+        Order((Chip.created_at, Chip.id), (as_moment, as_id), descending=True),
+        lambda chip: (chip.created_at, chip.id),
+    ),
+    "name": (Order((Chip.alias, Chip.id), (as_text, as_id)), lambda chip: (chip.alias, chip.id)),
+    "status": (Order((Chip.status, Chip.id), (as_text, as_id)), lambda chip: (chip.status, chip.id)),
+    "usage": (
+        Order((BYTES, Chip.id), (as_number, as_id), descending=True),
+        lambda chip: (chip.usage.bytes_month, chip.id),
+    ),
+    "owner": (Order((User.name, Chip.id), (as_text, as_id)), lambda chip: (chip.owner.name, chip.id)),
+}
+# The latest time that the assignment was first seen on the address which it has now; asked for the rows shown only.
+EXIT_IP_SINCE = (
+    select(func.max(ExitIpObservation.first_seen_at))
+    .where(ExitIpObservation.assignment_id == Assignment.id, ExitIpObservation.exit_ip == Assignment.exit_ip)
+    .correlate(Assignment)
+    .scalar_subquery()
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ChipProxy:
-    """The active assignment of a chip."""
+    """The active assignment of a chip. ``paused_at``: since then it may not leave: its exit IP is not the expected."""
 
     assignment_id: UUID
     proxy_id: UUID
@@ -33,7 +56,10 @@ class ChipProxy:
     health_score: int
     session_identifier: str
     exit_ip: str | None
+    exit_ip_since: datetime | None
     assigned_at: datetime
+    expected_exit_ip: str | None
+    paused_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +90,7 @@ class ChipView:
     created_at: datetime
     connected_at: datetime | None
     last_activity_at: datetime | None
+    thrift: Thrift
     proxy: ChipProxy | None
     usage: ChipUsage
     owner: ChipOwner
@@ -75,17 +102,21 @@ def list_chips(
     month: date,
     search: str | None = None,
     status: str | None = None,
+    sort: ChipSort = "newest",
     limit: int = DEFAULT_LIMIT,
     cursor: str | None = None,
 ) -> Page[ChipView]:
-    """The owner's chips, newest first. ``month``: day 1 of a billing month; ``search`` looks into alias and number."""
+    """The owner's chips, newest first unless sorted otherwise.
+
+    ``month``: day 1 of a billing month; ``search`` looks into alias and number.
+    """
     query = _query(month).where(Chip.user_id == owner_id)
     if search:
         columns = (Chip.alias, Chip.phone_number)
         query = query.where(or_(*(column.icontains(search, autoescape=True) for column in columns)))
     if status is not None:
         query = query.where(Chip.status == status)
-    return _page(query, limit, cursor)
+    return _page(query, sort, limit, cursor)
 
 
 def get_chip(owner_id: UUID, chip_id: UUID, *, month: date) -> ChipView:
@@ -99,6 +130,8 @@ def all_chips(
     search: str | None = None,
     status: str | None = None,
     proxy_id: UUID | None = None,
+    provider_id: UUID | None = None,
+    sort: ChipSort = "newest",
     limit: int = DEFAULT_LIMIT,
     cursor: str | None = None,
 ) -> Page[ChipView]:
@@ -111,7 +144,9 @@ def all_chips(
         query = query.where(Chip.status == status)
     if proxy_id is not None:
         query = query.where(Assignment.proxy_id == proxy_id)
-    return _page(query, limit, cursor)
+    if provider_id is not None:
+        query = query.where(Assignment.provider_id == provider_id)
+    return _page(query, sort, limit, cursor)
 
 
 def any_chip(chip_id: UUID, *, month: date) -> ChipView:
@@ -149,7 +184,7 @@ def chip_counts(owner_id: UUID) -> dict[str, int]:
 
 def _query(month: date) -> Select[*tuple[Any, ...]]:
     return (
-        select(Chip, Assignment, Proxy, Provider, ChipUsageMonth.total_bytes, User)
+        select(Chip, Assignment, Proxy, Provider, ChipUsageMonth.total_bytes, User, EXIT_IP_SINCE)
         .join(User, User.id == Chip.user_id)
         .outerjoin(Assignment, and_(Assignment.chip_id == Chip.id, Assignment.released_at.is_(None)))
         .outerjoin(Proxy, Proxy.id == Assignment.proxy_id)
@@ -159,11 +194,10 @@ def _query(month: date) -> Select[*tuple[Any, ...]]:
     )
 
 
-def _page(query: Select[*tuple[Any, ...]], limit: int, cursor: str | None) -> Page[ChipView]:
+def _page(query: Select[*tuple[Any, ...]], sort: ChipSort, limit: int, cursor: str | None) -> Page[ChipView]:
+    order, key = ORDERS[sort]
     with reading() as db:
-        return page_of(
-            db, query, NEWEST_FIRST, limit=limit, cursor=cursor, make=_view, key=lambda chip: (chip.created_at, chip.id)
-        )
+        return page_of(db, query, order, limit=limit, cursor=cursor, make=_view, key=key)
 
 
 def _one(query: Select[*tuple[Any, ...]]) -> ChipView:
@@ -175,7 +209,7 @@ def _one(query: Select[*tuple[Any, ...]]) -> ChipView:
 
 
 def _view(row: Any) -> ChipView:
-    chip, assignment, proxy, provider, bytes_month, user = row
+    chip, assignment, proxy, provider, bytes_month, user, exit_ip_since = row
     return ChipView(
         id=chip.id,
         alias=chip.alias,
@@ -187,13 +221,14 @@ def _view(row: Any) -> ChipView:
         created_at=chip.created_at,
         connected_at=chip.connected_at,
         last_activity_at=chip.last_activity_at,
-        proxy=_proxy(assignment, proxy, provider) if assignment is not None else None,
+        thrift=thrift_of(chip.thrift),
+        proxy=_proxy(assignment, proxy, provider, exit_ip_since) if assignment is not None else None,
         usage=ChipUsage(bytes_month or 0),
         owner=ChipOwner(user.id, user.name, user.email),
     )
 
 
-def _proxy(assignment: Assignment, proxy: Proxy, provider: Provider) -> ChipProxy:
+def _proxy(assignment: Assignment, proxy: Proxy, provider: Provider, exit_ip_since: datetime | None) -> ChipProxy:
     return ChipProxy(
         assignment_id=assignment.id,
         proxy_id=proxy.id,
@@ -204,5 +239,8 @@ def _proxy(assignment: Assignment, proxy: Proxy, provider: Provider) -> ChipProx
         health_score=proxy.health_score,
         session_identifier=assignment.session_identifier,
         exit_ip=str(assignment.exit_ip) if assignment.exit_ip is not None else None,
+        exit_ip_since=exit_ip_since,
         assigned_at=assignment.assigned_at,
+        expected_exit_ip=str(assignment.expected_exit_ip) if assignment.expected_exit_ip is not None else None,
+        paused_at=assignment.paused_at,
     )

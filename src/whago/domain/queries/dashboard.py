@@ -11,10 +11,22 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from whago.domain.models import Assignment, Chip, GatewayBoot, Plan, Provider, Proxy, UsageHour, User, UserProxyCost
-from whago.domain.rules.months import billing_month, month_start
+from whago.domain.models import (
+    Assignment,
+    Chip,
+    GatewayBoot,
+    Plan,
+    ProbeDay,
+    Provider,
+    Proxy,
+    UsageHour,
+    User,
+    UserProxyCost,
+)
+from whago.domain.models.proxies import takes_chips
+from whago.domain.queries.continuity import NOTHING_YET, Continuity, continuity_in
+from whago.domain.rules.months import billing_month, month_start, next_month
 from whago.domain.rules.pricing import gb
-from whago.domain.rules.selection import HEALTHY_SCORE
 from whago.domain.rules.thresholds import percentage
 from whago.kit.db import reading
 
@@ -23,7 +35,7 @@ TOP_CUSTOMERS = 10
 
 @dataclass(frozen=True, slots=True)
 class ProviderMonth:
-    """What one provider carried in the running month."""
+    """What one provider carried in the running month; ``house_…``: what our own probes did. Continuity: of 30 days."""
 
     id: UUID
     name: str
@@ -33,6 +45,9 @@ class ProviderMonth:
     health_score: int | None
     bytes_month: int
     cost_month: Decimal
+    house_bytes_month: int
+    house_cost_month: Decimal
+    continuity: Continuity
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +64,11 @@ class CustomerMonth:
 
 @dataclass(frozen=True, slots=True)
 class StatsDashboard:
-    """Counts of living things, and the sums of the running billing month. Gateways hold ``leased_bytes``."""
+    """Counts of living things, and the sums of the running billing month. Gateways hold ``leased_bytes``.
+
+    ``probe_…``: what our own probes moved, which the house pays; of the day's ``health_probe_budget_bytes`` those for
+    health have used ``health_probe_bytes_today``.
+    """
 
     month: date
     as_of: datetime
@@ -70,19 +89,24 @@ class StatsDashboard:
     leased_bytes: int
     customers_warned: int
     customers_blocked: int
+    probe_bytes_month: int
+    probe_cost_month: Decimal
+    health_probe_bytes_today: int
+    health_probe_budget_bytes: int
     by_provider: list[ProviderMonth]
     top_customers: list[CustomerMonth]
 
 
-def stats_dashboard(*, now: datetime, tz: ZoneInfo) -> StatsDashboard:
-    """One snapshot of everything."""
+def stats_dashboard(*, now: datetime, tz: ZoneInfo, probe_budget_bytes: int = 0) -> StatsDashboard:
+    """One snapshot of everything. ``probe_budget_bytes``: what health probes may move in a day."""
     month = billing_month(now, tz)
     with reading() as db:
         by_status = _chips_by_status(db)
         assigned = db.scalar(select(func.count()).select_from(Assignment).where(Assignment.released_at.is_(None))) or 0
-        by_provider = _by_provider(db, month_start(month, tz))
+        by_provider = _by_provider(db, month, now, tz)
         total_bytes, total_cost, leased, warned, blocked = _month_totals(db, month)
         proxies, active, healthy, health = _pool_counts(db)
+        probe_bytes, probe_cost, health_today = _probes(db, month, now.astimezone(tz).date())
         return StatsDashboard(
             month=month,
             as_of=now,
@@ -103,6 +127,10 @@ def stats_dashboard(*, now: datetime, tz: ZoneInfo) -> StatsDashboard:
             leased_bytes=leased,
             customers_warned=warned,
             customers_blocked=blocked,
+            probe_bytes_month=probe_bytes,
+            probe_cost_month=probe_cost,
+            health_probe_bytes_today=health_today,
+            health_probe_budget_bytes=probe_budget_bytes,
             by_provider=by_provider,
             top_customers=_top_customers(db, month),
         )
@@ -131,13 +159,25 @@ def _month_totals(db: Session, month: date) -> tuple[int, Decimal, int, int, int
     return int(row[0]), row[1], int(row[2]), row[3], row[4]
 
 
+def _probes(db: Session, month: date, today: date) -> tuple[int, Decimal, int]:
+    """Bytes and cost of the month, and today's bytes of health probes."""
+    row = db.execute(
+        select(
+            func.coalesce(func.sum(ProbeDay.bytes), 0),
+            func.coalesce(func.sum(ProbeDay.cost), Decimal(0)),
+            func.coalesce(func.sum(ProbeDay.bytes).filter(ProbeDay.day == today, ProbeDay.purpose == "health"), 0),
+        ).where(ProbeDay.day >= month, ProbeDay.day < next_month(month))
+    ).one()
+    return int(row[0]), row[1], int(row[2])
+
+
 def _pool_counts(db: Session) -> tuple[int, int, int, int | None]:
     usable = Proxy.is_active & Provider.is_active
     row = db.execute(
         select(
             func.count(),
             func.count().filter(usable),
-            func.count().filter(usable, Proxy.health_score >= HEALTHY_SCORE),
+            func.count().filter(takes_chips()),
             func.avg(Proxy.health_score).filter(usable),
         )
         .select_from(Proxy)
@@ -147,7 +187,9 @@ def _pool_counts(db: Session) -> tuple[int, int, int, int | None]:
     return row[0], row[1], row[2], round(row[3]) if row[3] is not None else None
 
 
-def _by_provider(db: Session, since: datetime) -> list[ProviderMonth]:
+def _by_provider(db: Session, month: date, now: datetime, tz: ZoneInfo) -> list[ProviderMonth]:
+    since = month_start(month, tz)
+    steady = continuity_in(db, now=now, tz=tz)
     usage = (
         select(
             UsageHour.provider_id, func.sum(UsageHour.total_bytes).label("b"), func.sum(UsageHour.total_cost).label("c")
@@ -168,8 +210,15 @@ def _by_provider(db: Session, since: datetime) -> list[ProviderMonth]:
         .group_by(Assignment.provider_id)
         .subquery()
     )
+    house = (
+        select(ProbeDay.provider_id, func.sum(ProbeDay.bytes).label("b"), func.sum(ProbeDay.cost).label("c"))
+        .where(ProbeDay.day >= month)
+        .group_by(ProbeDay.provider_id)
+        .subquery()
+    )
     query = (
-        select(Provider, pool.c.n, chips.c.n, pool.c.health, usage.c.b, usage.c.c)
+        select(Provider, pool.c.n, chips.c.n, pool.c.health, usage.c.b, usage.c.c, house.c.b, house.c.c)
+        .outerjoin(house, house.c.provider_id == Provider.id)
         .outerjoin(usage, usage.c.provider_id == Provider.id)
         .outerjoin(pool, pool.c.provider_id == Provider.id)
         .outerjoin(chips, chips.c.provider_id == Provider.id)
@@ -186,8 +235,11 @@ def _by_provider(db: Session, since: datetime) -> list[ProviderMonth]:
             health_score=round(health) if health is not None else None,
             bytes_month=int(used or 0),
             cost_month=cost or Decimal(0),
+            house_bytes_month=int(house_bytes or 0),
+            house_cost_month=house_cost or Decimal(0),
+            continuity=steady.get(provider.id, NOTHING_YET),
         )
-        for provider, proxies, count, health, used, cost in db.execute(query)
+        for provider, proxies, count, health, used, cost, house_bytes, house_cost in db.execute(query)
     ]
 
 

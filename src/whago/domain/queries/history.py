@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session, aliased
 
 from whago.domain.models import Assignment, Chip, ChipEvent, ExitIpObservation, Provider, Proxy
 from whago.domain.models.owning import owned_chips
@@ -29,7 +29,11 @@ class EventView:
 
 @dataclass(frozen=True, slots=True)
 class ExitIpView:
-    """A stretch of time in which one assignment of the chip showed one exit IP."""
+    """A stretch of time in which one assignment of the chip showed one exit IP.
+
+    ``began``: why it is another one than before: the reason of the assignment, or exit_ip_changed for a silent change.
+    ``is_current``: the chip leaves from it now, as far as is known.
+    """
 
     id: UUID
     exit_ip: str
@@ -40,6 +44,8 @@ class ExitIpView:
     first_seen_at: datetime
     last_seen_at: datetime
     observations: int
+    began: str
+    is_current: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +80,13 @@ def exit_ips(
 ) -> Page[ExitIpView]:
     """The exit IPs of a chip, the latest first. Raises WhagoError("not_found")."""
     order = Order((ExitIpObservation.first_seen_at, ExitIpObservation.id), (as_moment, as_id), descending=True)
+    earlier = aliased(ExitIpObservation)
+    is_change = exists().where(
+        earlier.assignment_id == ExitIpObservation.assignment_id,
+        earlier.first_seen_at < ExitIpObservation.first_seen_at,
+    )
     query = (
-        select(ExitIpObservation, Assignment, Provider)
+        select(ExitIpObservation, Assignment, Provider, is_change)
         .join(Assignment, Assignment.id == ExitIpObservation.assignment_id)
         .join(Provider, Provider.id == Assignment.provider_id)
         .where(ExitIpObservation.chip_id == chip_id)
@@ -116,7 +127,7 @@ def _event(row: Any) -> EventView:
 
 
 def _exit_ip(row: Any) -> ExitIpView:
-    seen, assignment, provider = row
+    seen, assignment, provider, is_change = row
     return ExitIpView(
         id=seen.id,
         exit_ip=str(seen.exit_ip),
@@ -127,6 +138,8 @@ def _exit_ip(row: Any) -> ExitIpView:
         first_seen_at=seen.first_seen_at,
         last_seen_at=seen.last_seen_at,
         observations=seen.observations,
+        began="exit_ip_changed" if is_change else assignment.assign_reason,
+        is_current=assignment.released_at is None and seen.exit_ip == assignment.exit_ip,
     )
 
 

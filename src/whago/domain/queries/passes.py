@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Row, select
 
 from whago.domain.models import Assignment, Chip, Provider, Proxy, User
-from whago.domain.rules.dialect import Login, build_login
+from whago.domain.rules.dialect import CountryCase, Login, build_login
 from whago.kit.crypto import Vault
 from whago.kit.db import reading
 
@@ -64,8 +64,9 @@ def _why_not(row: Row[Chip, bool, Assignment, Proxy, Provider]) -> str | None:
     _chip, owner_is_active, assignment, proxy, provider = row
     if not owner_is_active:
         return "chip_blocked"
-    usable = assignment is not None and proxy.is_active and provider.is_active
-    return None if usable else "no_healthy_proxy"
+    if assignment is None or not proxy.is_active or not provider.is_active:
+        return "no_healthy_proxy"
+    return "exit_ip_changed" if assignment.paused_at is not None else None
 
 
 def _exit(row: Row[Chip, bool, Assignment, Proxy, Provider], vault: Vault) -> Exit:
@@ -97,4 +98,5 @@ def upstream_login(provider: Provider, proxy: Proxy | None, token: str, vault: V
         country=provider.country,
         region=(proxy.region if proxy is not None else None) or provider.region,
         lifetime_min=provider.lifetime_min,
+        country_form=cast("CountryCase", provider.country_form),
     )

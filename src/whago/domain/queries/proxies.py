@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, case, func, select
 
 from whago.domain.models import Assignment, Provider, Proxy
+from whago.domain.models.proxies import takes_chips
 from whago.domain.queries.paging import DEFAULT_LIMIT, Order, Page, as_id, as_moment, as_number, as_text, page_of
-from whago.domain.rules.selection import HEALTHY_SCORE
+from whago.domain.rules.health import ProxyState
 from whago.errors import WhagoError
 from whago.kit.crypto import Vault
 from whago.kit.db import reading
@@ -20,7 +22,7 @@ from whago.kit.db import reading
 
 @dataclass(frozen=True, slots=True)
 class ProviderView:
-    """``health_score`` is the average of its active proxies; None without any."""
+    """``health_score`` is the average of its active proxies; None without any. ``proxies_out``: ejected ones."""
 
     id: UUID
     name: str
@@ -36,13 +38,21 @@ class ProviderView:
     region: str | None
     lifetime_min: int
     ip_check_url: str | None
+    country_form: str
+    exit_ip_policy: str
+    exit_ip_every_min: int
     cost_per_gb: Decimal
     currency: str
     bytes_per_gb: int
     priority: int
+    weight: int
     is_active: bool
+    is_draining: bool
+    trouble: str | None
+    trouble_since: datetime | None
     is_demo: bool
     proxies: int
+    proxies_out: int
     chips: int
     health_score: int | None
     total_bytes_used: int
@@ -70,6 +80,10 @@ class ProxyView:
     health_score: int
     healthy: bool
     is_active: bool
+    is_draining: bool
+    provider_is_draining: bool
+    state: ProxyState
+    ejected_until: datetime | None
     total_bytes_used: int
     latency_ms: int | None
     consecutive_failures: int
@@ -93,6 +107,8 @@ CHIPS_OF_PROVIDER = (
     .correlate(Provider)
     .scalar_subquery()
 )
+
+STATE = case((Proxy.ejected_until.is_(None), "in"), (Proxy.ejected_until <= func.now(), "trial"), else_="out")
 
 
 def list_providers(vault: Vault, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None) -> Page[ProviderView]:
@@ -157,6 +173,24 @@ def get_proxy(vault: Vault, proxy_id: UUID) -> ProxyView:
     return _proxy_view(row, vault)
 
 
+def logins_at(vault: Vault, urls: Collection[str]) -> set[tuple[str, str]]:
+    """(``host:port``, user) of the living proxies at these addresses, whatever their protocol; user "" has no login."""
+    address = func.split_part(Proxy.proxy_url, "://", 2)
+    query = select(address, Proxy.credentials).where(
+        Proxy.deleted_at.is_(None), address.in_({url.partition("://")[2] for url in urls})
+    )
+    with reading() as db:
+        rows = db.execute(query).all()
+    return {(found, _user(vault, stored)) for found, stored in rows}
+
+
+def _user(vault: Vault, stored: dict[str, Any]) -> str:
+    try:
+        return vault.open(stored).get("username", "") if stored else ""
+    except WhagoError:  # sealed under a key that is gone
+        return ""
+
+
 def _providers() -> Select[*tuple[Any, ...]]:
     pool = (
         select(
@@ -164,13 +198,14 @@ def _providers() -> Select[*tuple[Any, ...]]:
             func.count().label("proxies"),
             func.avg(Proxy.health_score).filter(Proxy.is_active).label("health"),
             func.sum(Proxy.total_bytes_used).label("bytes"),
+            func.count().filter(Proxy.is_active, Proxy.ejected_until.is_not(None)).label("out"),
         )
         .where(Proxy.deleted_at.is_(None))
         .group_by(Proxy.provider_id)
         .subquery()
     )
     return (
-        select(Provider, pool.c.proxies, pool.c.health, pool.c.bytes, CHIPS_OF_PROVIDER)
+        select(Provider, pool.c.proxies, pool.c.health, pool.c.bytes, pool.c.out, CHIPS_OF_PROVIDER)
         .outerjoin(pool, pool.c.provider_id == Provider.id)
         .where(Provider.deleted_at.is_(None))
     )
@@ -178,14 +213,14 @@ def _providers() -> Select[*tuple[Any, ...]]:
 
 def _pool() -> Select[*tuple[Any, ...]]:
     return (
-        select(Proxy, Provider, CHIPS_OF_PROXY)
+        select(Proxy, Provider, CHIPS_OF_PROXY, takes_chips(), STATE)
         .join(Provider, Provider.id == Proxy.provider_id)
         .where(Proxy.deleted_at.is_(None))
     )
 
 
 def _provider_view(row: Any, vault: Vault) -> ProviderView:
-    one, proxies, health, used, chips = row
+    one, proxies, health, used, out, chips = row
     return ProviderView(
         id=one.id,
         name=one.name,
@@ -201,13 +236,21 @@ def _provider_view(row: Any, vault: Vault) -> ProviderView:
         region=one.region,
         lifetime_min=one.lifetime_min,
         ip_check_url=one.ip_check_url,
+        country_form=one.country_form,
+        exit_ip_policy=one.exit_ip_policy,
+        exit_ip_every_min=one.exit_ip_every_min,
         cost_per_gb=one.cost_per_gb,
         currency=one.currency,
         bytes_per_gb=one.bytes_per_gb,
         priority=one.priority,
+        weight=one.weight,
         is_active=one.is_active,
+        is_draining=one.is_draining,
+        trouble=one.trouble,
+        trouble_since=one.trouble_since,
         is_demo=one.is_demo,
         proxies=proxies or 0,
+        proxies_out=out or 0,
         chips=chips,
         health_score=round(health) if health is not None else None,
         total_bytes_used=int(used or 0),
@@ -217,7 +260,7 @@ def _provider_view(row: Any, vault: Vault) -> ProviderView:
 
 
 def _proxy_view(row: Any, vault: Vault) -> ProxyView:
-    proxy, provider, chips = row
+    proxy, provider, chips, healthy, state = row
     return ProxyView(
         id=proxy.id,
         provider_id=provider.id,
@@ -230,8 +273,12 @@ def _proxy_view(row: Any, vault: Vault) -> ProxyView:
         max_chips=proxy.capacity,
         chips=chips,
         health_score=proxy.health_score,
-        healthy=proxy.is_active and provider.is_active and proxy.health_score >= HEALTHY_SCORE,
+        healthy=healthy,
         is_active=proxy.is_active,
+        is_draining=proxy.is_draining,
+        provider_is_draining=provider.is_draining,
+        state=state,
+        ejected_until=proxy.ejected_until,
         total_bytes_used=proxy.total_bytes_used,
         latency_ms=proxy.latency_ms,
         consecutive_failures=proxy.consecutive_failures,

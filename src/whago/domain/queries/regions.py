@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import func, select
 
 from whago.domain.models import Provider, Proxy
-from whago.domain.rules.selection import HEALTHY_SCORE
+from whago.domain.models.proxies import takes_chips
 from whago.kit.db import reading
 
 
@@ -15,14 +15,7 @@ def working_regions() -> list[str]:
     query = (
         select(region)
         .join(Provider, Provider.id == Proxy.provider_id)
-        .where(
-            Proxy.is_active,
-            Proxy.deleted_at.is_(None),
-            Provider.is_active,
-            Provider.deleted_at.is_(None),
-            Proxy.health_score >= HEALTHY_SCORE,
-            region.is_not(None),
-        )
+        .where(takes_chips(), region.is_not(None))
         .distinct()
         .order_by(region)
     )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import date, datetime, timedelta
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.orm import Session
 
-from whago.domain.models import ClockRun, GatewayBoot, Plan
+from whago.domain.models import ClockEntry, ClockRun, GatewayBoot, Plan
 from whago.kit.db import reading
 
 SHOWN_BOOTS = 50
@@ -30,6 +31,30 @@ class GatewayView:
     open_tunnels: int
 
 
+LATE_AFTER: Final = 3  # intervals without a good run: one may be skipped, two are a stumble
+
+
+@dataclass(frozen=True, slots=True)
+class ClockState:
+    """A clock of the table and how it has been. ``period`` of the last good run: the first day of its day or month.
+
+    ``every_s`` and ``missed`` are None for a clock that only older workers have. ``is_late``: too long since a good run.
+    """
+
+    clock: str
+    every_s: int | None
+    period_kind: str | None
+    missed: str | None
+    last_started_at: datetime | None
+    last_ended_at: datetime | None
+    last_counts: dict[str, Any]
+    last_error: str | None
+    last_success_at: datetime | None
+    last_period: date | None
+    is_running: bool
+    is_late: bool
+
+
 @dataclass(frozen=True, slots=True)
 class ClockView:
     """The last run of one periodic task."""
@@ -39,6 +64,7 @@ class ClockView:
     ended_at: datetime | None
     counts: dict[str, Any]
     error: str | None
+    last_success_at: datetime | None
 
 
 def gateways() -> list[GatewayView]:
@@ -69,7 +95,66 @@ def clocks() -> list[ClockView]:
     """The last run of every clock, by name."""
     query = select(ClockRun).ext(distinct_on(ClockRun.clock)).order_by(ClockRun.clock, ClockRun.started_at.desc())
     with reading() as db:
-        return [ClockView(run.clock, run.started_at, run.ended_at, run.counts, run.error) for run in db.scalars(query)]
+        good = {clock: run.started_at for clock, run in _good_runs(db).items()}
+        return [
+            ClockView(run.clock, run.started_at, run.ended_at, run.counts, run.error, good.get(run.clock))
+            for run in db.scalars(query)
+        ]
+
+
+def clock_states(*, now: datetime) -> list[ClockState]:
+    """Every clock in the order of the table, also those that never ran; then what only older workers ran."""
+    newest = select(ClockRun).ext(distinct_on(ClockRun.clock)).order_by(ClockRun.clock, ClockRun.started_at.desc())
+    with reading() as db:
+        entries = {one.name: one for one in db.scalars(select(ClockEntry).order_by(ClockEntry.position))}
+        last = {run.clock: run for run in db.scalars(newest)}
+        good = _good_runs(db)
+    return [
+        _state(name, entries.get(name), last.get(name), good.get(name), now)
+        for name in [*entries, *sorted(set(last) - set(entries))]
+    ]
+
+
+def last_successes() -> dict[str, datetime]:
+    """When the last good run of each clock began, in whatever worker."""
+    with reading() as db:
+        return {clock: run.started_at for clock, run in _good_runs(db).items()}
+
+
+def _good_runs(db: Session) -> dict[str, ClockRun]:
+    query = (
+        select(ClockRun)
+        .ext(distinct_on(ClockRun.clock))
+        .where(ClockRun.ended_at.is_not(None), ClockRun.error.is_(None))
+        .order_by(ClockRun.clock, ClockRun.started_at.desc())
+    )
+    return {run.clock: run for run in db.scalars(query)}
+
+
+def _state(
+    name: str, entry: ClockEntry | None, last: ClockRun | None, good: ClockRun | None, now: datetime
+) -> ClockState:
+    return ClockState(
+        clock=name,
+        every_s=entry.every_s if entry is not None else None,
+        period_kind=entry.period if entry is not None else None,
+        missed=entry.missed if entry is not None else None,
+        last_started_at=last.started_at if last is not None else None,
+        last_ended_at=last.ended_at if last is not None else None,
+        last_counts=last.counts if last is not None else {},
+        last_error=last.error if last is not None else None,
+        last_success_at=good.started_at if good is not None else None,
+        last_period=good.period if good is not None else None,
+        is_running=last is not None and last.ended_at is None,
+        is_late=entry is not None and _is_late(entry, last, good, now),
+    )
+
+
+def _is_late(entry: ClockEntry, last: ClockRun | None, good: ClockRun | None, now: datetime) -> bool:
+    """A calendar clock has nothing to do for days or weeks; it is late while what it last tried is a failure."""
+    if entry.period is not None:
+        return last is not None and last.error is not None
+    return good is None or now - good.started_at > timedelta(seconds=entry.every_s * LATE_AFTER)
 
 
 def last_beat() -> datetime | None:

@@ -39,6 +39,7 @@ class UserView:
     email: str
     role: str
     language: str | None
+    time_zone: str | None
     is_active: bool
     plan_id: UUID | None
     plan: PlanOfUser
@@ -99,11 +100,17 @@ def get_user(user_id: UUID) -> UserView:
     return user
 
 
-def user_of_api_key(key_hash: bytes) -> UserView | None:
-    """The owner of a key that still holds."""
-    return _one_or_none(
-        _query().join(ApiKey, ApiKey.user_id == User.id).where(ApiKey.key_hash == key_hash, ApiKey.revoked_at.is_(None))
+def user_of_api_key(key_hash: bytes) -> tuple[UserView, frozenset[str]] | None:
+    """The owner of a key that still holds, and the scopes of the key."""
+    query = (
+        _query()
+        .join(ApiKey, ApiKey.user_id == User.id)
+        .add_columns(ApiKey.scopes)
+        .where(ApiKey.key_hash == key_hash, ApiKey.revoked_at.is_(None))
     )
+    with reading() as db:
+        row = db.execute(query).one_or_none()
+    return (_view(row[:3]), frozenset(row[3])) if row is not None else None
 
 
 def user_of_sign_in(user_id: UUID, family_id: UUID) -> tuple[UserView, bool] | None:
@@ -177,6 +184,7 @@ def _view(row: Any) -> UserView:
         email=user.email,
         role=user.role,
         language=user.language,
+        time_zone=user.time_zone,
         is_active=user.is_active,
         plan_id=user.plan_id,
         plan=PlanOfUser(plan.id, plan.name, plan.slug, plan.max_chips, plan.proxy_gb_limit, plan.on_limit),

@@ -8,6 +8,9 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+CountryCase = Literal["lower", "upper"]
 
 PLACEHOLDERS = ("username", "password", "session", "country", "region", "lifetime")
 USERNAME_MAX_BYTES = 255  # RFC 1929 carries one length byte; HTTP servers cut far later
@@ -44,13 +47,17 @@ def build_login(
     country: str | None,
     region: str | None,
     lifetime_min: int = DEFAULT_LIFETIME_MIN,
+    country_form: CountryCase = "lower",
 ) -> Login:
-    """Fills both templates. Raises ValueError when the username passes what SOCKS5 can carry."""
+    """Fills both templates. Raises ValueError when the username passes what SOCKS5 can carry.
+
+    ``country_form``: vendors write BR or br, and some do not understand the other.
+    """
     values = {
         "username": credentials.get("username", ""),
         "password": credentials.get("password", ""),
         "session": token,
-        "country": (country or "").lower(),
+        "country": (country or "").upper() if country_form == "upper" else (country or "").lower(),
         "region": (region or "").lower(),
         "lifetime": str(lifetime_min),
     }

@@ -23,6 +23,16 @@ def billing_month(moment: datetime, tz: ZoneInfo) -> date:
     return moment.astimezone(tz).date().replace(day=1)
 
 
+def billing_day(moment: datetime, tz: ZoneInfo) -> datetime:
+    """The first instant, in UTC, of the billing zone's day that holds ``moment``."""
+    return moment.astimezone(tz).replace(hour=0, minute=0, second=0, microsecond=0, fold=0).astimezone(UTC)
+
+
+def day_start(day: date, tz: ZoneInfo) -> datetime:
+    """The first instant of a day of the billing zone, in UTC."""
+    return datetime(day.year, day.month, day.day, tzinfo=tz).astimezone(UTC)
+
+
 def month_start(month: date, tz: ZoneInfo) -> datetime:
     """The first instant of a billing month, in UTC."""
     return datetime(month.year, month.month, 1, tzinfo=tz).astimezone(UTC)

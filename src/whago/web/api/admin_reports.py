@@ -9,15 +9,13 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from whago.domain.queries.audit import AuditView, audit_log
-from whago.domain.queries.notifications import alerts
 from whago.domain.queries.paging import Page
-from whago.domain.queries.system import clocks, gateways
+from whago.domain.queries.system import clock_states, clocks, gateways
 from whago.domain.queries.usage import CustomerCost, costs_of_customers
 from whago.errors import InvalidInput
-from whago.web.api.fields import PAGE, Answer, Cursor, Limit, ListAnswer, Moment, Money, Search
-from whago.web.api.notifications import NotificationAnswer, told
+from whago.web.api.fields import PAGE, Answer, Cursor, Limit, ListAnswer, Moment, Money, MonthDay, Search
 from whago.web.api.providers import ADMIN
-from whago.web.deps import Admin, Month, Translate
+from whago.web.deps import Admin, Month, Now
 from whago.web.errors import problems
 
 FIRST_YEAR: Final = 2020
@@ -43,12 +41,6 @@ class CustomerCostAnswer(Answer):
 
 class CostsAnswer(ListAnswer[CustomerCostAnswer]):
     month: str
-
-
-class AlertAnswer(NotificationAnswer):
-    user_id: UUID
-    user_name: str
-    user_email: str
 
 
 class AuditAnswer(Answer):
@@ -81,6 +73,27 @@ class ClockAnswer(Answer):
     ended_at: Moment | None
     counts: dict[str, Any]
     error: str | None
+    last_success_at: Moment | None
+
+
+class ClockStateAnswer(Answer):
+    """``period_kind`` null: an interval of ``every_s`` seconds; otherwise a run for each day or month that has ended.
+
+    ``missed``: whether runs that did not happen are skipped or caught up. ``is_late``: too long without a good run.
+    """
+
+    clock: str
+    every_s: int | None
+    period_kind: str | None
+    missed: str | None
+    last_started_at: Moment | None
+    last_ended_at: Moment | None
+    last_counts: dict[str, Any]
+    last_error: str | None
+    last_success_at: Moment | None
+    last_period: MonthDay | None
+    is_running: bool
+    is_late: bool
 
 
 class SystemAnswer(Answer):
@@ -96,25 +109,10 @@ def get_costs(
     _admin: Admin, running: Month, month: MonthText = None, limit: Limit = PAGE, cursor: Cursor = None
 ) -> CostsAnswer:
     """What every customer used and costs in a billing month, the greatest first."""
-    day = running if month is None else _month(month)
+    day = running if month is None else month_of(month)
     page: Page[CustomerCost] = costs_of_customers(day, limit=limit, cursor=cursor)
     items = [CustomerCostAnswer.model_validate(line) for line in page.items]
     return CostsAnswer(items=items, next_cursor=page.next_cursor, month=f"{day:%Y-%m}")
-
-
-@router.get("/alerts", response_model=ListAnswer[AlertAnswer], responses=problems(*ADMIN))
-def get_alerts(
-    _admin: Admin, translate: Translate, limit: Limit = PAGE, cursor: Cursor = None
-) -> ListAnswer[AlertAnswer]:
-    """Warnings and errors that customers were told, newest first."""
-    page = alerts(limit=limit, cursor=cursor)
-    items = [
-        AlertAnswer(
-            **dict(told(one, translate)), user_id=one.user_id, user_name=one.user_name, user_email=one.user_email
-        )
-        for one in page.items
-    ]
-    return ListAnswer(items=items, next_cursor=page.next_cursor)
 
 
 @router.get("/audit-log", response_model=ListAnswer[AuditAnswer], responses=problems(*ADMIN))
@@ -134,7 +132,15 @@ def get_system(_admin: Admin) -> SystemAnswer:
     )
 
 
-def _month(text: str) -> date:
+@router.get("/system/clocks", response_model=ListAnswer[ClockStateAnswer], responses=problems(*ADMIN))
+def get_clocks(_admin: Admin, now: Now) -> ListAnswer[ClockStateAnswer]:
+    """Every clock of the table, with its last run and its last success."""
+    items = [ClockStateAnswer.model_validate(one) for one in clock_states(now=now)]
+    return ListAnswer(items=items, next_cursor=None)
+
+
+def month_of(text: str) -> date:
+    """Day 1 of a month such as 2026-11. Raises InvalidInput."""
     try:
         found = date.fromisoformat(f"{text}-01")
     except ValueError:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BeforeValidator, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
 from whago.domain.actions.accounts import update_profile
 from whago.domain.queries.users import UserView, get_user
@@ -23,9 +23,10 @@ from whago.web.api.fields import (
     NewPassword,
     blank_is_none,
     encodable,
+    known_zone,
 )
 from whago.web.cookies import REFRESH
-from whago.web.deps import Now, User, check_origin, csrf_token, current_user
+from whago.web.deps import Now, Translate, User, check_origin, csrf_token, current_user
 from whago.web.errors import problems
 from whago.web.signing_in import SignedIn
 
@@ -36,6 +37,8 @@ SIGNED_IN = ("not_authenticated", "account_suspended", "invalid_input", "unavail
 router = APIRouter(prefix="/auth", tags=["auth"])
 
 Language = Annotated[Literal["pt-BR", "en"] | None, BeforeValidator(blank_is_none)]
+ResetTokenText = Annotated[str, StringConstraints(max_length=TOKEN_MAX_CHARS), AfterValidator(encodable)]
+TimeZoneName = Annotated[str | None, BeforeValidator(blank_is_none), AfterValidator(known_zone)]
 RefreshTokenText = Annotated[str, StringConstraints(max_length=TOKEN_MAX_CHARS)]
 
 
@@ -63,10 +66,22 @@ class ProfileBody(Body):
 
     name: Name | None = None
     language: Language = None
+    time_zone: TimeZoneName = None
 
 
 class PasswordBody(Body):
     current_password: GivenPassword
+    new_password: NewPassword
+
+
+class ForgottenBody(Body):
+    email: Email
+
+
+class ResetBody(Body):
+    """``token``: the end of the link that was sent."""
+
+    token: ResetTokenText
     new_password: NewPassword
 
 
@@ -87,6 +102,7 @@ class UserAnswer(Answer):
     email: str
     role: str
     language: str | None
+    time_zone: str | None
     is_active: bool
     plan_id: UUID | None
     plan: PlanOfUserAnswer
@@ -162,6 +178,28 @@ def logout(request: Request, now: Now, body: RefreshBody | None = None) -> None:
     signing_in.log_out(request, encodable_or_refused(token) if token else None, now)
 
 
+@router.post(
+    "/forgot-password",
+    status_code=204,
+    dependencies=[Depends(own_origin)],
+    responses=problems("csrf", "invalid_input", "too_many_attempts", "unavailable"),
+)
+def forgot_password(body: ForgottenBody, request: Request, translate: Translate, now: Now) -> None:
+    """Sends a link to this address if there is an account. The answer never tells whether there is."""
+    signing_in.ask_for_reset(request, body.email, translate.language, now)
+
+
+@router.post(
+    "/reset-password",
+    status_code=204,
+    dependencies=[Depends(own_origin)],
+    responses=problems("link_expired", "csrf", "invalid_input", "too_many_attempts", "conflict", "unavailable"),
+)
+def reset_password(body: ResetBody, request: Request, now: Now) -> None:
+    """Sets the password with the token of a letter, once; every sign-in of the account ends."""
+    signing_in.redeem_reset(request, body.token, body.new_password, now)
+
+
 @router.get("/me", response_model=UserAnswer, responses=problems(*SIGNED_IN))
 def me(request: Request, user: User) -> UserView:
     """Who calls. By cookie it also sets the CSRF cookie that unsafe methods need."""
@@ -175,9 +213,14 @@ def me(request: Request, user: User) -> UserView:
     responses=problems(*SIGNED_IN, "csrf", "not_found"),
 )
 def update_me(body: ProfileBody, user: User) -> UserView:
-    """Changes name or language."""
-    language = body.language if "language" in body.model_fields_set else user.language
-    update_profile(user.id, name=body.name or user.name, language=language)
+    """Changes name, language or time zone; null for the last two means the browser's."""
+    given = body.model_fields_set
+    update_profile(
+        user.id,
+        name=body.name or user.name,
+        language=body.language if "language" in given else user.language,
+        time_zone=body.time_zone if "time_zone" in given else user.time_zone,
+    )
     return get_user(user.id)
 
 

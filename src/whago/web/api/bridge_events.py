@@ -33,12 +33,28 @@ STATUSES: Final[Mapping[EventKind, ChipStatus]] = {
     "session.logged_out": ChipStatus.LOGGED_OUT,
     "session.replaced": ChipStatus.DISCONNECTED,
 }
-BLOCKED: Final[Mapping[str, ChipStatus]] = {
+REFUSED_BY_GATEWAY: Final[Mapping[str, ChipStatus]] = {
     "quota_exhausted": ChipStatus.BLOCKED_QUOTA,
     "no_healthy_proxy": ChipStatus.WAITING_PROXY,
 }
-REFUSED_BY_GATEWAY: Final = frozenset({"session.proxy_blocked", "session.backoff"})
-RUNNING: Final = frozenset({"session.connecting", "session.qr", "session.open"})
+REFUSED_BY_WHATSAPP: Final[Mapping[str, ChipStatus]] = dict.fromkeys(
+    (
+        "temporarily_banned",
+        "forbidden",
+        "client_outdated",
+        "account_refused",
+        "multi_device_missing",
+        "auth_unreadable",
+    ),
+    ChipStatus.ERROR,
+)
+# What a reason makes of a kind of event; while the bridge tries again the status stays what the last try showed.
+BY_REASON: Final[Mapping[EventKind, Mapping[str, ChipStatus]]] = {
+    "session.connecting": REFUSED_BY_GATEWAY,
+    "session.backoff": REFUSED_BY_GATEWAY,
+    "session.proxy_blocked": REFUSED_BY_GATEWAY,
+    "session.closed": {**REFUSED_BY_WHATSAPP, "bridge_stopping": ChipStatus.CONNECTING},  # another bridge takes it
+}
 
 router = APIRouter(prefix="/internal/bridge", include_in_schema=False)
 
@@ -60,17 +76,17 @@ def take_event(event: Annotated[BridgeEvent, Depends(signed_event)], now: Now) -
     if not 0 < event.seq <= SEQ_MAX or len(phone or "") > PHONE_MAX_CHARS:
         raise InvalidInput(body="This is not an event of the bridge.")
     reason = _reason(event)
-    status = STATUSES[event.kind]
-    if event.kind in REFUSED_BY_GATEWAY:
-        status = BLOCKED.get(reason or "", status)
-    taken = set_chip_status(event.chip_id, status, now=now, event_no=event.seq, reason=reason, phone_number=phone)
+    status = BY_REASON.get(event.kind, {}).get(reason or "", STATUSES[event.kind])
+    taken = set_chip_status(
+        event.chip_id, status, now=now, event_no=event.seq, epoch=event.epoch, reason=reason, phone_number=phone
+    )
     log.info("bridge.event", chip=str(event.chip_id), kind=event.kind, reason=reason, taken=taken)
     return {"taken": taken}
 
 
 def _reason(event: BridgeEvent) -> str | None:
-    """A stable word for the chip's owner; a session that runs needs none."""
+    """A stable word for the chip's owner. The bridge repeats that of the last try until the chip is open."""
     if event.kind == "session.replaced":
         return "replaced"
     error = event.chip.last_error
-    return error.reason[:REASON_MAX_CHARS] if error is not None and event.kind not in RUNNING else None
+    return error.reason[:REASON_MAX_CHARS] if error is not None and event.kind != "session.qr" else None

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter
+from pydantic import Field, StringConstraints
 
 from whago.bridge.wire import BridgePairing, gateway_urls
 from whago.domain.actions.assignments import rotate_proxy
-from whago.domain.actions.chips import create_chip, delete_chip, renew_gateway_token
+from whago.domain.actions.chips import create_chip, delete_chip, renew_gateway_token, update_chip
+from whago.domain.actions.exit_ips import accept_exit_ip
 from whago.domain.models import Engine
 from whago.domain.queries import history
 from whago.domain.queries.chips import ChipView, get_chip, list_chips
 from whago.domain.queries.history import AssignmentView, EventView, ExitIpView
 from whago.domain.queries.paging import Page
 from whago.domain.queries.usage import By, Granularity, usage_series
-from whago.errors import WhagoError
+from whago.domain.rules.thrift import KEEP_ALIVE_MAX_S, KEEP_ALIVE_MIN_S, History
+from whago.errors import InvalidInput, WhagoError
 from whago.web import engines
 from whago.web.api.fields import PAGE, Answer, Body, Cursor, Limit, ListAnswer, Moment, Name, OptionalRegion
 from whago.web.api.usage import FromMoment, SeriesAnswer, ToMoment, checked_range, series_answer
@@ -27,6 +30,8 @@ SIGNED_IN = ("not_authenticated", "account_suspended", "invalid_input", "unavail
 OWNED = (*SIGNED_IN, "not_found")
 CHANGED = (*OWNED, "csrf", "conflict")
 BRIDGED = (*CHANGED, "engine_external", "bridge_unavailable", "bridge_refused")
+
+PHONE_PATTERN: Final = r"^\+?[1-9][0-9]{7,14}$"  # E.164; the shortest national numbers have 8 digits with the country
 
 router = APIRouter(prefix="/chips", tags=["chips"])
 
@@ -39,6 +44,46 @@ class ChipBody(Body):
     region: OptionalRegion = None
 
 
+class ThriftBody(Body):
+    """What is left out stays as it is."""
+
+    history: History | None = None
+    keep_alive_s: Annotated[int, Field(ge=KEEP_ALIVE_MIN_S, le=KEEP_ALIVE_MAX_S)] | None = None
+    status_posts: bool | None = None
+
+
+class ChipChangeBody(Body):
+    """``thrift`` is of the bridge's chips alone; one that is connected reconnects with it."""
+
+    alias: Name | None = None
+    thrift: ThriftBody | None = None
+
+
+class PhoneBody(Body):
+    """``phone``: its number with the country code. It is asked for after the chip: another's chip does not exist."""
+
+    phone: Annotated[str, StringConstraints(strip_whitespace=True, pattern=PHONE_PATTERN)] | None = None
+
+
+NO_CHANGE: Final = ChipChangeBody()
+NO_PHONE: Final = PhoneBody()
+
+
+class UnlinkedAnswer(Answer):
+    """``unlinked``: whether WhatsApp was told; a chip that was not connected is only forgotten here."""
+
+    unlinked: bool
+
+
+class ThriftAnswer(Answer):
+    """How the chip spares bytes. ``quiet_month_bytes``: what it costs to keep it connected, messages excluded."""
+
+    history: History
+    keep_alive_s: int
+    status_posts: bool
+    quiet_month_bytes: int
+
+
 class ChipProxyAnswer(Answer):
     """The active assignment."""
 
@@ -49,6 +94,8 @@ class ChipProxyAnswer(Answer):
     session_identifier: str
     exit_ip: str | None
     assigned_at: Moment
+    expected_exit_ip: str | None
+    paused_at: Moment | None
 
 
 class ChipUsageAnswer(Answer):
@@ -68,6 +115,7 @@ class ChipAnswer(Answer):
     created_at: Moment
     connected_at: Moment | None
     last_activity_at: Moment | None
+    thrift: ThriftAnswer
     proxy: ChipProxyAnswer | None
     usage: ChipUsageAnswer
 
@@ -101,7 +149,8 @@ class EventAnswer(Answer):
 
 
 class ExitIpAnswer(Answer):
-    """A stretch of time in which the chip left from this address."""
+    """A stretch of time in which the chip left from this address. ``began``: why it is another than before: the reason
+    of a new assignment, or exit_ip_changed for a change that nobody asked for."""
 
     id: UUID
     exit_ip: str
@@ -112,6 +161,8 @@ class ExitIpAnswer(Answer):
     first_seen_at: Moment
     last_seen_at: Moment
     observations: int
+    began: str
+    is_current: bool
 
 
 class AssignmentAnswer(Answer):
@@ -170,13 +221,27 @@ def get_one_chip(chip_id: UUID, user: User, month: Month) -> ChipView:
     return get_chip(user.id, chip_id, month=month)
 
 
+@router.patch("/{chip_id}", response_model=ChipAnswer, responses=problems(*CHANGED, "alias_taken", "engine_external"))
+def patch_chip(
+    chip_id: UUID, user: User, parts: Parted, now: Now, month: Month, body: ChipChangeBody = NO_CHANGE
+) -> ChipView:
+    """Another name or other thrift. A bridge that cannot be reached takes the thrift with the chip's next start."""
+    before = get_chip(user.id, chip_id, month=month)
+    thrift = body.thrift.model_dump(exclude_none=True) if body.thrift is not None else {}
+    if thrift:
+        _on_bridge(before)
+    after = update_chip(user.id, chip_id, alias=body.alias, thrift=thrift, now=now)
+    if after != before.thrift:
+        engines.apply_thrift(parts, chip_id, after)
+    return get_chip(user.id, chip_id, month=month)
+
+
 @router.delete("/{chip_id}", status_code=204, responses=problems(*CHANGED))
 def remove_chip(chip_id: UUID, user: User, parts: Parted, now: Now, month: Month) -> None:
     """Its proxy is free and its tunnels close at once; its usage stays on the bill."""
-    chip = get_chip(user.id, chip_id, month=month)
+    if get_chip(user.id, chip_id, month=month).engine == Engine.BRIDGE:
+        engines.forget_session(parts, chip_id)  # first: its last words need the tunnel and the keys
     delete_chip(user.id, chip_id, now=now)
-    if chip.engine == Engine.BRIDGE:
-        engines.forget_session(parts, chip_id)
 
 
 @router.post("/{chip_id}/connect", response_model=ChipAnswer, responses=problems(*BRIDGED))
@@ -198,9 +263,16 @@ def disconnect_chip(chip_id: UUID, user: User, parts: Parted, now: Now, month: M
     response_model=ChipAnswer,
     responses=problems(*CHANGED, "rotation_limit", "no_healthy_proxy"),
 )
-def rotate_chip_proxy(chip_id: UUID, user: User, now: Now, month: Month) -> ChipView:
-    """A new sticky identifier, so a new exit IP; a static IP is changed for another one."""
-    rotate_proxy(user.id, chip_id, now=now)
+def rotate_chip_proxy(chip_id: UUID, user: User, parts: Parted, now: Now, month: Month) -> ChipView:
+    """A new sticky identifier, so a new exit IP; a static IP is changed for another one. So often a day and no more."""
+    rotate_proxy(user.id, chip_id, now=now, per_day=parts.config.rotations_per_day)
+    return get_chip(user.id, chip_id, month=month)
+
+
+@router.post("/{chip_id}/accept-exit-ip", response_model=ChipAnswer, responses=problems(*CHANGED, "not_paused"))
+def accept_chip_exit_ip(chip_id: UUID, user: User, now: Now, month: Month) -> ChipView:
+    """A chip that is paused because its exit IP changed takes the new one for its own and may leave again."""
+    accept_exit_ip(user.id, chip_id, now=now)
     return get_chip(user.id, chip_id, month=month)
 
 
@@ -228,6 +300,24 @@ def get_chip_qr(chip_id: UUID, user: User, parts: Parted, month: Month) -> Bridg
     if pairing is None:
         raise WhagoError("no_qr")
     return pairing
+
+
+@router.post("/{chip_id}/pairing-code", response_model=QrAnswer, responses=problems(*BRIDGED))
+def make_pairing_code(
+    chip_id: UUID, user: User, parts: Parted, month: Month, body: PhoneBody = NO_PHONE
+) -> BridgePairing:
+    """A code to type into the phone instead of scanning; only while the chip waits to be paired."""
+    _on_bridge(get_chip(user.id, chip_id, month=month))
+    if body.phone is None:
+        raise InvalidInput(phone="This field is required.")
+    return parts.bridge.pairing_code(chip_id, body.phone.removeprefix("+"))
+
+
+@router.post("/{chip_id}/logout", response_model=UnlinkedAnswer, responses=problems(*BRIDGED))
+def log_chip_out(chip_id: UUID, user: User, parts: Parted, now: Now, month: Month) -> UnlinkedAnswer:
+    """Unlinks the phone and forgets the pairing. Chip and proxy stay; a new QR code pairs it again."""
+    chip = _on_bridge(get_chip(user.id, chip_id, month=month))
+    return UnlinkedAnswer(unlinked=engines.unlink(parts, chip, now=now))
 
 
 @router.get("/{chip_id}/events", response_model=ListAnswer[EventAnswer], responses=problems(*OWNED))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final, Generic, TypeVar
+from zoneinfo import available_timezones
 
 from fastapi import Query
 from pydantic import (
@@ -29,6 +30,8 @@ PASSWORD_MAX_CHARS: Final = 256  # a passphrase fits; hashing a megabyte does no
 REGION_MAX_CHARS: Final = 40
 EARLIEST: Final = datetime(2020, 1, 1, tzinfo=UTC)  # before the product, and far from where calendars end
 LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
+
+TIME_ZONES: Final = frozenset(available_timezones())
 
 Item = TypeVar("Item")
 
@@ -71,6 +74,13 @@ def encodable(value: str) -> str:
 def blank_is_none(value: Any) -> Any:
     """Forms send empty text for what was left out."""
     return None if isinstance(value, str) and not value.strip() else value
+
+
+def known_zone(value: str | None) -> str | None:
+    """A zone of the IANA database, or none."""
+    if value is not None and value not in TIME_ZONES:
+        raise ValueError("A time zone such as America/Sao_Paulo is expected here.")
+    return value
 
 
 def _email(value: str) -> str:

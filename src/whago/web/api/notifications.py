@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter
 from pydantic import Field
 
 from whago.domain.actions.notifications import mark_read
-from whago.domain.queries.notifications import AlertView, NotificationView, notifications, unread_count
+from whago.domain.queries.notifications import NotificationView, notifications, unread_count
+from whago.notify.wording import notice_text
 from whago.web.api.fields import PAGE, Answer, Body, Cursor, Limit, ListAnswer, Moment
-from whago.web.deps import Now, Translate, User
+from whago.web.deps import Now, ReaderZone, Translate, User
 from whago.web.errors import problems
 from whago.web.i18n import Translator
-from whago.web.notices import notice_text
 
 SIGNED_IN = ("not_authenticated", "account_suspended", "invalid_input", "unavailable")
 MARKED_AT_ONCE = 200
@@ -51,12 +52,17 @@ class MarkedAnswer(Answer):
 
 @router.get("", response_model=NotificationsAnswer, responses=problems(*SIGNED_IN))
 def list_notifications(
-    user: User, translate: Translate, unread_only: bool = False, limit: Limit = PAGE, cursor: Cursor = None
+    user: User,
+    translate: Translate,
+    tz: ReaderZone,
+    unread_only: bool = False,
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
 ) -> NotificationsAnswer:
     """Newest first."""
     page = notifications(user.id, unread_only=unread_only, limit=limit, cursor=cursor)
     return NotificationsAnswer(
-        items=[told(one, translate) for one in page.items],
+        items=[told(one, translate, tz) for one in page.items],
         next_cursor=page.next_cursor,
         unread_count=unread_count(user.id),
     )
@@ -74,9 +80,9 @@ def mark_all_read(user: User, now: Now) -> MarkedAnswer:
     return MarkedAnswer(marked=mark_read(user.id, None, now=now))
 
 
-def told(one: NotificationView | AlertView, translate: Translator) -> NotificationAnswer:
+def told(one: NotificationView, translate: Translator, tz: ZoneInfo) -> NotificationAnswer:
     """One notification with its text."""
-    title, message = notice_text(one.kind, one.data, translate)
+    title, message = notice_text(one.kind, one.level, one.data, translate, tz)
     return NotificationAnswer(
         id=one.id,
         kind=one.kind,

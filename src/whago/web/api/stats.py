@@ -12,13 +12,28 @@ from whago.domain.queries.usage import By, Granularity, usage_series
 from whago.web.api.fields import Answer, Moment, Money, MonthDay
 from whago.web.api.providers import ADMIN
 from whago.web.api.usage import FromMoment, SeriesAnswer, ToMoment, checked_range, series_answer
-from whago.web.deps import Admin, Now, Zone
+from whago.web.deps import Admin, Now, Parted, Zone
 from whago.web.errors import problems
 
 router = APIRouter(prefix="/admin/proxies/stats", tags=["admin: proxies"])
 
 
+class ContinuityAnswer(Answer):
+    """The last 30 days. ``steady_percent``: chip-days without a change that nobody asked for. ``median_life_s``: of an
+    exit IP; with ``median_life_is_least`` most of them still live, so it is at least that."""
+
+    chip_days: int
+    steady_chip_days: int
+    steady_percent: float | None
+    changes: int
+    duplicates: int
+    median_life_s: int | None
+    median_life_is_least: bool
+
+
 class ProviderMonthAnswer(Answer):
+    """``house_…``: what our own probes moved, which no customer pays."""
+
     id: UUID
     name: str
     is_active: bool
@@ -27,6 +42,9 @@ class ProviderMonthAnswer(Answer):
     health_score: int | None
     bytes_month: int
     cost_month: Money
+    house_bytes_month: int
+    house_cost_month: Money
+    continuity: ContinuityAnswer
 
 
 class CustomerMonthAnswer(Answer):
@@ -39,7 +57,7 @@ class CustomerMonthAnswer(Answer):
 
 
 class DashboardAnswer(Answer):
-    """One snapshot. ``leased_bytes`` are held by gateways and not used yet."""
+    """One snapshot. ``leased_bytes`` are held by gateways and not used yet. Our own probes are on the house."""
 
     month: MonthDay
     as_of: Moment
@@ -60,14 +78,18 @@ class DashboardAnswer(Answer):
     leased_bytes: int
     customers_warned: int
     customers_blocked: int
+    probe_bytes_month: int
+    probe_cost_month: Money
+    health_probe_bytes_today: int
+    health_probe_budget_bytes: int
     by_provider: list[ProviderMonthAnswer]
     top_customers: list[CustomerMonthAnswer]
 
 
 @router.get("/dashboard", response_model=DashboardAnswer, responses=problems(*ADMIN))
-def get_dashboard(_admin: Admin, now: Now, tz: Zone) -> StatsDashboard:
+def get_dashboard(_admin: Admin, parts: Parted, now: Now, tz: Zone) -> StatsDashboard:
     """Pool, chips, and what flowed in the running billing month."""
-    return stats_dashboard(now=now, tz=tz)
+    return stats_dashboard(now=now, tz=tz, probe_budget_bytes=parts.config.probe_bytes_per_day)
 
 
 @router.get("/series", response_model=SeriesAnswer, responses=problems(*ADMIN))

@@ -5,13 +5,47 @@ from __future__ import annotations
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
-from whago.web.pages import account, admin_plans, admin_proxies, admin_users, chips, dashboard, notices
+from whago.web.pages import (
+    account,
+    admin_alerts,
+    admin_audit,
+    admin_bills,
+    admin_chips,
+    admin_overview,
+    admin_plans,
+    admin_proxies,
+    admin_system,
+    admin_users,
+    channels,
+    chips,
+    dashboard,
+    notices,
+    settings,
+    usage,
+)
 from whago.web.pages.error_pages import error_page
 from whago.web.pages.files import StaticBuild
 
 COMPRESS_FROM_BYTES = 1_000  # below it a packet carries it anyway
 
-PARTS = (account, dashboard, chips, notices, admin_proxies, admin_users, admin_plans)
+PARTS = (
+    account,
+    dashboard,
+    chips,
+    usage,
+    notices,
+    channels,
+    settings,
+    admin_overview,
+    admin_alerts,
+    admin_bills,
+    admin_proxies,
+    admin_users,
+    admin_chips,
+    admin_plans,
+    admin_audit,
+    admin_system,
+)
 
 router = APIRouter()
 for part in PARTS:

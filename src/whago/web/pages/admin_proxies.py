@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,11 +13,13 @@ from fastapi.responses import RedirectResponse, Response
 from whago.domain.queries.dashboard import stats_dashboard
 from whago.domain.queries.paging import MAX_LIMIT
 from whago.domain.queries.proxies import ProviderView, ProxyView, get_provider, get_proxy, list_pool, list_providers
+from whago.domain.queries.proxy_health import proxy_health
 from whago.providers.presets import PRESETS, Preset
 from whago.web.api.fields import Cursor, Search
 from whago.web.deps import Parted, Zone
+from whago.web.health_terms import term_sentence
 from whago.web.pages import labels
-from whago.web.pages.listing import address, next_page
+from whago.web.pages.listing import address, id_or_none, next_page
 from whago.web.pages.rendering import AdminPage, Page
 from whago.web.pages.series import last_days
 from whago.web.parts import Parts
@@ -43,7 +45,7 @@ def proxies_page(
     if tab == "pool":
         return _pool(page, parts, search or "", provider, cursor)
     if tab == "stats":
-        return _stats(page, tz)
+        return _stats(page, parts, tz)
     return _providers(page, parts, cursor)
 
 
@@ -99,6 +101,25 @@ def edit_proxy(proxy_id: UUID, page: AdminPage, parts: Parted) -> Response:
     return _proxy_dialog(page, parts, get_proxy(parts.vault, proxy_id), f"PUT {API}/pool/{proxy_id}")
 
 
+@router.get("/dialogs/provider-drain/{provider_id}")
+def drain_provider(provider_id: UUID, page: AdminPage, parts: Parted) -> Response:
+    one = get_provider(parts.vault, provider_id)
+    return _dialog(page, "providers", "drain", api=f"PUT {API}/providers/{provider_id}", name=one.name, one=one)
+
+
+@router.get("/dialogs/proxy-drain/{proxy_id}")
+def drain_proxy(proxy_id: UUID, page: AdminPage, parts: Parted) -> Response:
+    one = get_proxy(parts.vault, proxy_id)
+    return _dialog(page, "pool", "drain", api=f"PUT {API}/pool/{proxy_id}", name=one.proxy_url, one=one)
+
+
+@router.get("/dialogs/proxy-health/{proxy_id}")
+def show_health(proxy_id: UUID, page: AdminPage) -> Response:
+    one = proxy_health(proxy_id, now=page.now)
+    sentences = {term.code: term_sentence(term, page.translate) for term in one.terms}
+    return _dialog(page, "pool", "health", one=one, sentences=sentences)
+
+
 @router.get("/dialogs/proxy-test/{proxy_id}")
 def test_proxy(proxy_id: UUID, page: AdminPage, parts: Parted) -> Response:
     name = get_proxy(parts.vault, proxy_id).proxy_url
@@ -135,7 +156,7 @@ def _providers(page: Page, parts: Parts, cursor: str | None) -> Response:
 
 
 def _pool(page: Page, parts: Parts, search: str, provider: str, cursor: str | None) -> Response:
-    provider_id = _id_or_none(provider)
+    provider_id = id_or_none(provider)
     found = list_pool(parts.vault, provider_id=provider_id, search=search or None, cursor=cursor)
     filters = {"search": search, "provider": str(provider_id or "")}
     here = {"tab": "pool", **filters}
@@ -153,8 +174,8 @@ def _pool(page: Page, parts: Parts, search: str, provider: str, cursor: str | No
     )
 
 
-def _stats(page: Page, tz: Zone) -> Response:
-    stats = stats_dashboard(now=page.now, tz=tz)
+def _stats(page: Page, parts: Parts, tz: Zone) -> Response:
+    stats = stats_dashboard(now=page.now, tz=tz, probe_budget_bytes=parts.config.probe_bytes_per_day)
     if page.is_fragment:
         return page.draw("admin/_stats_figures.html", stats=stats)
     return page.draw("admin/proxies.html", tab="stats", stats=stats, **_series(page, tz))
@@ -176,6 +197,7 @@ def _provider_dialog(page: Page, one: ProviderView | None, api: str) -> Response
         preset_facts={key: json.dumps(_facts(preset, page)) for key, preset in PRESETS.items()},
         provider_types=[(code, say(name)) for code, name in labels.PROVIDER_TYPES.items()],
         protocols=list(labels.PROTOCOLS.items()),
+        exit_ip_policies=[(code, say(name)) for code, name in labels.EXIT_IP_POLICIES.items()],
     )
 
 
@@ -187,11 +209,29 @@ def _facts(preset: Preset, page: Page) -> Mapping[str, Any]:
             "username_template": preset.username_template,
             "password_template": preset.password_template,
             "bytes_per_gb": str(preset.bytes_per_gb),
+            "country_form": "upper" if preset.country_form == "upper" else "lower",
         },
+        "strict": {
+            "username_template": preset.strict_username_template or preset.username_template,
+            "password_template": preset.strict_password_template or preset.password_template,
+        },
+        "shows": _shown(preset),
         "ports": {protocol: preset.port_for(protocol) for protocol in preset.protocols},
-        "is_open": "country" in preset.needs or preset.key == "custom",
+        "is_open": preset.key == "custom",
         "notes": page.translate(preset.notes),
     }
+
+
+def _shown(preset: Preset) -> Sequence[str]:
+    """The parts of the form that this vendor has a use for."""
+    uses = {
+        "address": preset.key != "static",
+        "country": preset.country_form != "none" or preset.key == "custom",
+        "country_form": preset.key == "custom",
+        "strict": bool(preset.strict_username_template or preset.strict_password_template),
+        "usage_api": preset.has_usage_api,
+    }
+    return [name for name, has_use in uses.items() if has_use]
 
 
 def _proxy_dialog(page: Page, parts: Parts, one: ProxyView | None, api: str) -> Response:
@@ -217,10 +257,3 @@ def _dialog(page: Page, tab: str, template: str, **context: Any) -> Response:
     if not page.is_fragment:
         return RedirectResponse(f"{PATH}?tab={tab}", 303)
     return page.draw(f"admin/dialogs/{template}.html", **context)
-
-
-def _id_or_none(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None

@@ -62,6 +62,11 @@ def plan_dialog(user_id: UUID, page: AdminPage) -> Response:
     return _dialog(page, "user_plan", api=f"PATCH {API}/{user_id}", one=one, plan_options=_options(_plans()))
 
 
+@router.get("/dialogs/password/{user_id}")
+def password_dialog(user_id: UUID, page: AdminPage) -> Response:
+    return _dialog(page, "user_password", api=f"PATCH {API}/{user_id}", one=get_user(user_id))
+
+
 @router.get("/dialogs/suspend/{user_id}")
 def suspend_dialog(user_id: UUID, page: AdminPage) -> Response:
     return _dialog(page, "user_active", api=f"PATCH {API}/{user_id}", one=get_user(user_id))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -10,12 +12,16 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from whago.domain.models import Engine
 from whago.domain.queries import history
-from whago.domain.queries.chips import ChipView, chip_counts, get_chip, list_chips
+from whago.domain.queries.chips import ChipSort, ChipView, chip_counts, get_chip, list_chips
 from whago.domain.queries.regions import working_regions
+from whago.domain.queries.timelines import exit_timeline, status_timeline
+from whago.domain.rules.thrift import quiet_month_bytes
 from whago.errors import WhagoError
 from whago.web.api.fields import Cursor, Search
 from whago.web.deps import Month, PageUser, Parted, Zone
-from whago.web.pages.labels import STATUSES
+from whago.web.pages.bands import band
+from whago.web.pages.causes import cause_of
+from whago.web.pages.labels import STATUS_TONES, STATUSES, label
 from whago.web.pages.listing import address, next_page
 from whago.web.pages.rendering import CustomerPage, Page
 from whago.web.pages.series import last_days
@@ -24,23 +30,29 @@ PATH: Final = "/chips"
 API: Final = "/api/v1/chips"
 SHOWN_EVENTS: Final = 20
 SHOWN_EXIT_IPS: Final = 10
+PACES_S: Final = (20, 30, 45, 60)  # of the keep-alive; the API takes any second between the first and the last
+PAST_SHOWN: Final = timedelta(days=30)
+PAST_LEAST: Final = timedelta(hours=1)  # of a chip that was made a moment ago
+SORTS: Final[tuple[ChipSort, ...]] = ("newest", "name", "status", "usage")
 
 router = APIRouter(prefix=PATH)
 
 
 @router.get("")
 def chips_page(
-    page: CustomerPage, month: Month, search: Search = None, status: str = "", cursor: Cursor = None
+    page: CustomerPage, month: Month, search: Search = None, status: str = "", sort: str = "", cursor: Cursor = None
 ) -> Response:
     """The list, or for htmx its table alone."""
-    wanted = status if status in STATUSES else None
-    found = list_chips(page.owner_id, month=month, search=search, status=wanted, cursor=cursor)
-    filters = {"search": search or "", "status": wanted or ""}
+    wanted, order = status if status in STATUSES else None, chosen_sort(sort, SORTS)
+    found = list_chips(page.owner_id, month=month, search=search, status=wanted, sort=order, cursor=cursor)
+    filters = {"search": search or "", "status": wanted or "", "sort": "" if order == "newest" else order}
     return page.draw(
         "chips/_table.html" if page.is_fragment else "chips/page.html",
         chips=found.items,
         has_chips=bool(chip_counts(page.owner_id)),
         filters=filters,
+        sort=order,
+        sort_href=lambda key: address(PATH, {**filters, "sort": "" if key == order else key}),
         here=address(PATH, {**filters, "cursor": cursor}),
         next_href=next_page(PATH, filters, found.next_cursor),
         first_href=address(PATH, filters) if cursor else None,
@@ -57,11 +69,14 @@ def new_chip(page: CustomerPage) -> Response:
 @router.get("/{chip_id}")
 def chip_page(chip_id: UUID, page: CustomerPage, parts: Parted, month: Month, tz: Zone) -> Response:
     """One chip, or for htmx its refreshing part alone. Another's chip does not exist."""
+    chip = get_chip(page.owner_id, chip_id, month=month)
     facts: dict[str, Any] = {
-        "chip": get_chip(page.owner_id, chip_id, month=month),
+        "chip": chip,
         "events": history.chip_events(page.owner_id, chip_id, limit=SHOWN_EVENTS).items,
         "exit_ips": history.exit_ips(page.owner_id, chip_id, limit=SHOWN_EXIT_IPS).items,
         "gateway_address": parts.config.gateway_address,
+        "cause": cause_of(chip),
+        **_past(page, chip),
     }
     if page.is_fragment:
         return page.draw("chips/_chip.html", **facts)
@@ -103,6 +118,20 @@ def rotate_dialog(chip_id: UUID, page: CustomerPage, month: Month) -> Response:
     )
 
 
+@router.get("/{chip_id}/accept")
+def accept_dialog(chip_id: UUID, page: CustomerPage, month: Month) -> Response:
+    chip, say = _owned(page, chip_id, month), page.translate
+    return _confirm(
+        page,
+        chip,
+        api=f"POST {API}/{chip_id}/accept-exit-ip",
+        title=say("Accept the new exit IP of {alias}?", alias=chip.alias),
+        text=say("From now on the chip leaves from {after}, and connects again.", after=_exit_ip(chip)),
+        act=say("Accept the new IP"),
+        done=say("The chip may leave again."),
+    )
+
+
 @router.get("/{chip_id}/disconnect")
 def disconnect_dialog(chip_id: UUID, page: CustomerPage, month: Month) -> Response:
     chip, say = _owned(page, chip_id, month), page.translate
@@ -132,6 +161,43 @@ def credential_dialog(chip_id: UUID, page: CustomerPage, month: Month) -> Respon
     )
 
 
+@router.get("/{chip_id}/logout")
+def logout_dialog(chip_id: UUID, page: CustomerPage, month: Month) -> Response:
+    chip, say = _owned(page, chip_id, month), page.translate
+    return _confirm(
+        page,
+        chip,
+        api=f"POST {API}/{chip_id}/logout",
+        title=say("Unlink the phone of {alias}?", alias=chip.alias),
+        text=say("The linked device is removed from the phone and its keys are forgotten. Chip and proxy stay."),
+        act=say("Unlink"),
+        done=say("The phone is unlinked."),
+        danger=True,
+    )
+
+
+@router.get("/{chip_id}/pairing-code")
+def pairing_code_dialog(chip_id: UUID, page: CustomerPage, month: Month) -> Response:
+    chip = _owned(page, chip_id, month)
+    if not page.is_fragment:
+        return RedirectResponse(f"{PATH}/{chip_id}", 303)
+    return page.draw("chips/pairing_code.html", api=f"POST {API}/{chip_id}/pairing-code", chip=chip)
+
+
+@router.get("/{chip_id}/thrift")
+def thrift_dialog(chip_id: UUID, page: CustomerPage, month: Month) -> Response:
+    """How the chip spares bytes, with what each choice costs a quiet chip."""
+    chip = _owned(page, chip_id, month)
+    if not page.is_fragment:
+        return RedirectResponse(f"{PATH}/{chip_id}", 303)
+    return page.draw(
+        "chips/thrift.html",
+        api=f"PATCH {API}/{chip_id}",
+        chip=chip,
+        paces=[(seconds, quiet_month_bytes(seconds)) for seconds in PACES_S],
+    )
+
+
 @router.get("/{chip_id}/delete")
 def delete_dialog(chip_id: UUID, page: CustomerPage, month: Month) -> Response:
     chip, say = _owned(page, chip_id, month), page.translate
@@ -148,9 +214,31 @@ def delete_dialog(chip_id: UUID, page: CustomerPage, month: Month) -> Response:
     )
 
 
+def chosen_sort(wanted: str, possible: Collection[ChipSort]) -> ChipSort:
+    """How a reader wants a list of chips sorted; anything unknown: newest first."""
+    return next((one for one in possible if one == wanted), "newest")
+
+
+def _past(page: Page, chip: ChipView) -> dict[str, Any]:
+    """The last days of a chip, or its whole life while that is shorter."""
+    begins = max(page.now - PAST_SHOWN, min(chip.created_at, page.now - PAST_LEAST))
+    exits = exit_timeline(page.owner_id, chip.id, start=begins, end=page.now)
+    statuses = status_timeline(page.owner_id, chip.id, start=begins, end=page.now)
+    return {
+        "exit_band": band(exits, begins=begins, ends=page.now),
+        "plain": str,
+        "status_word": lambda code: label(STATUSES, code, page.translate),
+        "status_band": band(statuses, begins=begins, ends=page.now, tones=STATUS_TONES),
+    }
+
+
 def _series(page: Page, chip_id: UUID, tz: Zone) -> dict[str, Any]:
     days = last_days(page.owner_id, now=page.now, tz=tz, chip_id=chip_id)
     return days | {"series_href": f"{PATH}/{chip_id}/series"}
+
+
+def _exit_ip(chip: ChipView) -> str:
+    return (chip.proxy.exit_ip if chip.proxy is not None else None) or ""
 
 
 def _owned(page: Page, chip_id: UUID, month: Month) -> ChipView:

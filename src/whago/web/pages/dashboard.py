@@ -14,23 +14,24 @@ from whago.domain.rules.pricing import GB
 from whago.web.deps import Month, Zone
 from whago.web.pages.notices import told
 from whago.web.pages.rendering import CustomerPage, Page
-from whago.web.pages.series import last_days
+from whago.web.pages.series import SeriesBy, chosen_by, last_days
 
 GLANCE_CHIPS: Final = 6  # as many as fit beside the widget without scrolling
 GLANCE_NOTICES: Final = 5
 YELLOW_FROM: Final = 70  # percent: blue below, yellow from here to
 RED_ABOVE: Final = 90  # here, red above
+SPLITS: Final[tuple[SeriesBy, ...]] = ("chip",)
 
 router = APIRouter(prefix="/dashboard")
 
 
 @router.get("")
-def dashboard(page: CustomerPage, tz: Zone, month: Month) -> Response:
+def dashboard(page: CustomerPage, tz: Zone, month: Month, by: str = "") -> Response:
     return page.draw(
         "dashboard/page.html",
         **_usage(page, tz),
         **_aside(page, month),
-        **_series(page, tz),
+        **_series(page, tz, by),
     )
 
 
@@ -46,8 +47,9 @@ def aside(page: CustomerPage, month: Month) -> Response:
 
 
 @router.get("/series")
-def series(page: CustomerPage, tz: Zone) -> Response:
-    return page.draw("macros/_series.html", **_series(page, tz))
+def series(page: CustomerPage, tz: Zone, by: str = "") -> Response:
+    """The chart alone; ``by`` splits it by chip."""
+    return page.draw("macros/_series.html", **_series(page, tz, by))
 
 
 def tone_of(percentage_used: float) -> str:
@@ -71,8 +73,9 @@ def _projected_percent(usage: MonthUsage) -> float:
     return usage.projected_gb * GB * 100 / usage.limit_bytes if usage.limit_bytes else 0.0
 
 
-def _series(page: Page, tz: Zone) -> dict[str, Any]:
-    return last_days(page.owner_id, now=page.now, tz=tz) | {"series_href": "/dashboard/series"}
+def _series(page: Page, tz: Zone, by: str) -> dict[str, Any]:
+    days = last_days(page.owner_id, now=page.now, tz=tz, by=chosen_by(by, SPLITS))
+    return days | {"series_href": "/dashboard/series", "series_page": "/dashboard", "series_choices": SPLITS}
 
 
 def _aside(page: Page, month: Month) -> dict[str, Any]:

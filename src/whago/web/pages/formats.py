@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Final
+from typing import Final, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from babel import Locale
-from babel.dates import format_date, format_datetime, format_timedelta
+from babel.dates import format_date, format_datetime, format_time, format_timedelta
 from babel.numbers import format_currency, format_decimal
 from markupsafe import Markup
 
 from whago.domain.rules.pricing import GB
 from whago.kit.money import EXACT, cents
+
+Unit = Literal["day", "hour", "minute", "second"]
 
 KB: Final = 10**3
 MB: Final = 10**6
@@ -23,8 +25,13 @@ UNITS: Final = ((TB, "TB"), (GB, "GB"), (MB, "MB"), (KB, "KB"))
 PRICE_PLACES: Final = 6  # as many as a provider's price has
 GB_PLACES: Final = 9  # one byte is 10⁻⁹ GB
 FRESH: Final = timedelta(days=1)  # younger than this a time is told as "3 hours ago"
+SPANS: Final[tuple[tuple[int, Unit], ...]] = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
+NEVER_LARGER: Final = 1e9  # Babel would go on to weeks and months
 
 _zones = frozenset(available_timezones())
+
+
+Day = date  # inside the class the name is a method's
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,14 @@ class Formats:
         size, unit = next(((size, unit) for size, unit in UNITS if count >= size), (1, "B"))
         shown = 0 if size == 1 else places + (size >= GB)
         return f"{self.number(EXACT.divide(Decimal(count), Decimal(size)), shown)}\N{NO-BREAK SPACE}{unit}"
+
+    def signed_bytes(self, count: int) -> str:
+        """With its sign: ``+3,1 MB``."""
+        return f"{_sign(count)}{self.bytes(abs(count), 2)}"
+
+    def signed_percent(self, value: Decimal) -> str:
+        """With its sign: ``−0,42%``."""
+        return f"{_sign(value)}{self.number(abs(value), 2)}%"
 
     def megabytes(self, count: int) -> str:
         """Always in MB, for columns that are compared."""
@@ -101,11 +116,43 @@ class Formats:
             return self.time(moment)
         return self._time_tag(moment, format_timedelta(-age, add_direction=True, locale=self.locale))
 
+    def plain_time(self, moment: datetime) -> str:
+        """The same moment as text alone, for what scripts show."""
+        return format_datetime(moment, "short", tzinfo=self.tz, locale=self.locale)
+
+    def lasts(self, length: timedelta) -> str:
+        """``12 dias``, ``3 horas``: in the largest unit of which there are two, cut and not rounded."""
+        seconds = int(length.total_seconds())
+        size, unit = next(((size, unit) for size, unit in SPANS if seconds >= 2 * size), SPANS[-1])
+        whole = timedelta(seconds=seconds // size * size)
+        return format_timedelta(whole, granularity=unit, threshold=NEVER_LARGER, locale=self.locale)
+
+    def for_since(self, since: datetime, now: datetime) -> Markup:
+        """How long something lasts by now; when it began is on hover."""
+        return self._time_tag(since, self.lasts(max(now - since, timedelta(0))))
+
+    def tick(self, moment: datetime, span: timedelta) -> str:
+        """A place on an axis that is ``span`` long: hours on a short one, days on a long one."""
+        if span < 2 * FRESH:
+            return format_time(moment, "short", tzinfo=self.tz, locale=self.locale)
+        return self.day(moment.astimezone(self.tz).date())
+
+    def short_month(self, month: Day) -> str:
+        """``nov. 26``, for an axis."""
+        return format_date(month, "MMM yy", locale=self.locale)
+
+    def rate(self, per_second: int) -> str:
+        return f"{self.bytes(per_second)}/s"
+
     def _time_tag(self, moment: datetime, text: str) -> Markup:
         utc = moment.astimezone(UTC)
         return Markup('<time datetime="{}" title="{}">{}</time>').format(
             utc.isoformat(), f"{utc:%Y-%m-%d %H:%M:%S} UTC", text
         )
+
+
+def _sign(value: Decimal | int) -> str:
+    return "+" if value > 0 else "\N{MINUS SIGN}" if value < 0 else ""
 
 
 def rounded(value: Decimal, places: int) -> Decimal:

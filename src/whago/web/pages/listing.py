@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from urllib.parse import urlencode
+from uuid import UUID
 
 
 def address(path: str, filters: Mapping[str, str | None]) -> str:
@@ -15,3 +16,11 @@ def address(path: str, filters: Mapping[str, str | None]) -> str:
 def next_page(path: str, filters: Mapping[str, str | None], cursor: str | None) -> str | None:
     """Where the list goes on; None at its end."""
     return address(path, {**filters, "cursor": cursor}) if cursor else None
+
+
+def id_or_none(text: str) -> UUID | None:
+    """The identifier in an address; None for what is none."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

@@ -56,9 +56,8 @@ class Page:
         self.user = user
         self.now = now
         self.translate = page_translator(request, user)
-        self.formats = Formats(
-            self.translate.locale, zone_of(request.cookies.get(ZONE_COOKIE), parts_of(request).config.tz)
-        )
+        zone = (user.time_zone if user is not None else None) or request.cookies.get(ZONE_COOKIE)
+        self.formats = Formats(self.translate.locale, zone_of(zone, parts_of(request).config.tz))
         theme = request.cookies.get(THEME_COOKIE)
         self.theme = theme if theme in THEMES else None
 

@@ -2,41 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from whago.domain.queries.course import Course, Part, SplitBy, course
 from whago.domain.queries.usage import usage_series
 
 DAYS: Final = 30
 
+SeriesBy = SplitBy
+NOTHING: Final = (0, Decimal(0))
+
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What flowed on one day of the billing zone."""
+    """What flowed on one day of the billing zone; ``parts``: bytes and cost in the order of the chart's parts."""
 
     day: date
     bytes: int
     cost: Decimal
+    parts: Sequence[tuple[int, Decimal]] = field(default=())
 
 
-def last_days(user_id: UUID | None, *, now: datetime, tz: ZoneInfo, chip_id: UUID | None = None) -> dict[str, Any]:
+def chosen_by(wanted: str, possible: Collection[SeriesBy]) -> SeriesBy | None:
+    """How a reader wants the chart split; None, or anything unknown: not at all."""
+    return next((one for one in possible if one == wanted), None)
+
+
+def last_days(
+    user_id: UUID | None, *, now: datetime, tz: ZoneInfo, chip_id: UUID | None = None, by: SeriesBy | None = None
+) -> dict[str, Any]:
     """What the templates of a chart need. ``user_id`` None: all customers."""
-    first = now.astimezone(tz).date() - timedelta(days=DAYS - 1)
-    points = usage_series(
-        user_id, granularity="day", start=midnight(first, tz), end=now, by=None, tz=tz, chip_id=chip_id
-    )
-    found = {point.at.astimezone(tz).date(): point for point in points}
-    days = []
-    for offset in range(DAYS):
-        day = first + timedelta(days=offset)
-        point = found.get(day)
-        days.append(Day(day, point.bytes if point else 0, point.cost if point else Decimal(0)))
+    dates = _dates(now, tz)
+    start = midnight(dates[0], tz)
+    if by is None:
+        points = usage_series(user_id, granularity="day", start=start, end=now, by=None, tz=tz, chip_id=chip_id)
+        found = {point.at.astimezone(tz).date(): (point.bytes, point.cost) for point in points}
+        days = [Day(day, *found.get(day, NOTHING)) for day in dates]
+        parts: Sequence[Part] = ()
+    else:
+        split = course(user_id, by=by, start=start, end=now, tz=tz)
+        parts, days = split.parts, _split_days(split, dates)
     return {
         "days": days,
+        "parts": parts,
+        "series_by": by,
+        "series_choices": (),
         "series_bytes": sum(one.bytes for one in days),
         "series_cost": sum((one.cost for one in days), Decimal(0)),
     }
@@ -45,3 +61,17 @@ def last_days(user_id: UUID | None, *, now: datetime, tz: ZoneInfo, chip_id: UUI
 def midnight(day: date, tz: ZoneInfo) -> datetime:
     """The first instant of a day in a zone."""
     return datetime(day.year, day.month, day.day, tzinfo=tz).astimezone(UTC)
+
+
+def _dates(now: datetime, tz: ZoneInfo) -> list[date]:
+    first = now.astimezone(tz).date() - timedelta(days=DAYS - 1)
+    return [first + timedelta(days=offset) for offset in range(DAYS)]
+
+
+def _split_days(split: Course, dates: Sequence[date]) -> list[Day]:
+    found = {(point.day, point.id): (point.bytes, point.cost) for point in split.points}
+    days = []
+    for day in dates:
+        parts = [found.get((day, part.id), NOTHING) for part in split.parts]
+        days.append(Day(day, sum(one[0] for one in parts), sum((one[1] for one in parts), Decimal(0)), parts))
+    return days

@@ -10,6 +10,7 @@ from whago.web.pages.labels import N_
 WORDS: Final = {
     "offline_action": N_("The server did not answer. Nothing may have been changed: check, then try again."),
     "broken_answer": N_("The server answered something unexpected. Try again."),
+    "file_too_large": N_("This file is too large: at most 10 MB."),
     "copied": N_("Copied"),
     "copy_by_hand": N_("Marked: press Ctrl+C"),
 }

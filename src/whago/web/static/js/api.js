@@ -10,7 +10,7 @@ export async function call(method, path, body) {
   return (await renewed()) ? send(method, path, body) : first;
 }
 
-export const isSigningIn = (path) => /\/auth\/(login|register)$/.test(path);
+export const isSigningIn = (path) => /\/auth\/(login|register|forgot-password|reset-password)$/.test(path);
 
 // Any page visit renews the access cookie without using up the refresh token, so two tabs never race for it.
 const renewed = () => fetch("/renew").then((answer) => answer.ok, () => false);

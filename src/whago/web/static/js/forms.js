@@ -5,7 +5,8 @@
 //   data-done="Saved."         what is said when it is done
 //   <template data-done-if="gateway">    shown instead of the form when the answer holds that value
 //   <template data-error="chip_limit">   added to the message of that error (instead of it: data-alone)
-// Fields: data-type="int|decimal|json|bool", data-blank="null|omit" (what an empty field means; omit if not said).
+// Fields: data-type="int|decimal|json|bool|list", data-blank="null|empty|omit" (what an empty field means; omit if not said).
+// Checkboxes of one name: data-type="item" for each value of a list; data-type="all" for null instead of the list.
 
 import { call, isSigningIn } from "./api.js";
 import { filled } from "./fill.js";
@@ -44,19 +45,30 @@ export function collect(form) {
   const body = {};
   for (const field of form.elements) {
     if (!field.name || field.disabled || (field.type === "radio" && !field.checked)) continue;
+    if (field.dataset.type === "item") { listed(body, field); continue; }
+    if (field.dataset.type === "all") continue;
     const value = read(field);
     if (value !== undefined) put(body, field.name, value);
   }
+  for (const all of form.querySelectorAll("[data-type=all]:checked")) body[all.name] = null;
   return body;
+}
+
+// A checkbox of a list: its value is in it or not.
+function listed(body, field) {
+  body[field.name] ??= [];
+  if (field.checked) body[field.name].push(field.value);
 }
 
 function read(field) {
   if (field.type === "checkbox") return field.checked;
   const text = field.type === "password" ? field.value : field.value.trim();
-  if (text === "") return field.dataset.blank === "null" ? null : undefined;
+  if (text === "") return { null: null, empty: [] }[field.dataset.blank];
   if (field.dataset.type === "int") return Number.isNaN(Number(text)) ? text : Number(text);
   if (field.dataset.type === "decimal") return decimal(text);
   if (field.dataset.type === "bool") return text === "true";
+  if (field.dataset.type === "list") return text.split(",").map((one) => one.trim()).filter((one) => one !== "");
+  if (field.dataset.type === "json") return JSON.parse(text);
   return text;
 }
 

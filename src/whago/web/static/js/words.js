@@ -15,3 +15,9 @@ export function bytes(count, digits = 1) {
 
 export const number = (value, digits = 0) =>
   new Intl.NumberFormat(language, { maximumFractionDigits: digits }).format(value);
+
+// A place on an axis: without decimals where the steps are whole.
+export const step = (count) => bytes(count, 1);
+
+export const money = (value) =>
+  new Intl.NumberFormat(language, { style: "currency", currency: "BRL", maximumFractionDigits: 2 }).format(value);

@@ -1,0 +1,79 @@
+"""Adding up the days that are over."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from whago.domain.models import UsageHour
+from whago.domain.models.days import UsageDay, UsageDayMark
+from whago.domain.rules.months import day_start
+from whago.kit.db import locked, transaction
+
+DAYS_BACK: Final = 62  # two months: what charts and the running month can ask for
+LATE: Final = timedelta(minutes=10)  # a report that was being written while its day was added up is seen the next time
+
+
+def roll_days(*, now: datetime, tz: ZoneInfo) -> int:
+    """Adds up every day that is over and was not, or of which a late report has come since. Returns how many."""
+    today = now.astimezone(tz).date()
+    with transaction() as db:
+        due = _due(db, today, tz)
+    for day in due:  # one transaction each: hours of reports are not held up by a month of catching up
+        with transaction() as db:
+            _roll(db, day, now, tz)
+    return len(due)
+
+
+def _due(db: Session, today: date, tz: ZoneInfo) -> list[date]:
+    first = today - timedelta(days=DAYS_BACK)
+    marks = {row.day: row.as_of for row in db.execute(select(UsageDayMark.day, UsageDayMark.as_of))}
+    missing = {day for day in (first + timedelta(days=number) for number in range(DAYS_BACK)) if day not in marks}
+    late = _changed_since(db, max(marks.values()) - LATE, first, today, tz) if marks else {}
+    return sorted(missing | {day for day, changed_at in late.items() if day not in marks or changed_at > marks[day] - LATE})
+
+
+def _changed_since(db: Session, since: datetime, first: date, today: date, tz: ZoneInfo) -> dict[date, datetime]:
+    """Days before today with hours that moved lately, and when they last did."""
+    day = func.date_trunc("day", UsageHour.hour, tz.key).label("day")
+    query = (
+        select(day, func.max(UsageHour.changed_at))
+        .where(
+            UsageHour.changed_at > since,
+            UsageHour.hour >= day_start(first, tz),
+            UsageHour.hour < day_start(today, tz),
+        )
+        .group_by("day")
+    )
+    return {moment.astimezone(tz).date(): changed_at for moment, changed_at in db.execute(query)}
+
+
+def _roll(db: Session, day: date, now: datetime, tz: ZoneInfo) -> None:
+    locked(db, f"usage day {day}")
+    db.execute(delete(UsageDay).where(UsageDay.day == day))
+    sums = (
+        select(
+            func.cast(day, UsageDay.day.type),
+            UsageHour.user_id,
+            UsageHour.provider_id,
+            func.sum(UsageHour.total_bytes),
+            func.sum(UsageHour.total_cost),
+        )
+        .where(UsageHour.hour >= day_start(day, tz), UsageHour.hour < day_start(day + timedelta(days=1), tz))
+        .group_by(UsageHour.user_id, UsageHour.provider_id)
+    )
+    db.execute(insert(UsageDay).from_select(["day", "user_id", "provider_id", "total_bytes", "total_cost"], sums))
+    total, cost = db.execute(
+        select(func.coalesce(func.sum(UsageDay.total_bytes), 0), func.coalesce(func.sum(UsageDay.total_cost), 0)).where(
+            UsageDay.day == day
+        )
+    ).one()
+    mark = {"as_of": now, "total_bytes": int(total), "total_cost": cost}
+    db.execute(
+        insert(UsageDayMark).values(day=day, **mark).on_conflict_do_update(index_elements=["day"], set_=mark)
+    )

@@ -1,0 +1,38 @@
+"""Days that are over, added up once: what charts of all customers read instead of every chip's every hour."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from uuid import UUID
+
+from sqlalchemy import PrimaryKeyConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from whago.domain.models.base import Base, Bytes, Cost
+
+
+class UsageDay(Base):
+    """A customer's day of the billing zone at one provider."""
+
+    __tablename__ = "usage_days"
+    __table_args__ = (PrimaryKeyConstraint("day", "user_id", "provider_id"),)
+
+    day: Mapped[date]
+    user_id: Mapped[UUID]
+    provider_id: Mapped[UUID]
+    total_bytes: Mapped[Bytes]
+    total_cost: Mapped[Cost]
+
+
+class UsageDayMark(Base):
+    """A day that was added up, as it was known at ``as_of``, with the sum of all customers.
+
+    A day without a mark was not added up yet: readers then add up its hours.
+    """
+
+    __tablename__ = "usage_day_marks"
+
+    day: Mapped[date] = mapped_column(primary_key=True)
+    as_of: Mapped[datetime]
+    total_bytes: Mapped[Bytes]
+    total_cost: Mapped[Cost]
