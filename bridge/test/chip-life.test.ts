@@ -179,7 +179,7 @@ describe('a chip', () => {
     world.roster.lapse()
     await world.becomes(chipId, 'backoff')
     assert.deepEqual(world.view(chipId).last_error, { layer: 'bridge', code: 'hold_lapsed', reason: 'backend_unreachable' })
-    assert.equal(world.edge.clients.size, 0)
+    await until(() => world.edge.clients.size === 0, () => 'the end of the connection')
     const epoch = kept(chipId).epoch
     world.roster.retryNow()
     await world.becomes(chipId, 'open')
@@ -193,7 +193,7 @@ describe('a chip', () => {
     lastClient().drop()
     await world.becomes(chipId, 'stopped')
     assert.equal(world.view(chipId).last_error?.reason, 'runs_elsewhere')
-    assert.equal(world.edge.clients.size, 0)
+    await until(() => world.edge.clients.size === 0, () => 'the end of the connection')
     assert.equal(world.backend.kinds(chipId).includes('closed'), false)
     kept(chipId).bridge = null
     await world.roster.create(chipId, world.startOf())

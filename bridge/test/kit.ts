@@ -26,7 +26,7 @@ export const PHONE = '5511987654321'
 const PATIENCE_MS = 20_000
 const LOOK_MS = 10
 const TEST_LIMITS: ConnectionLimits = {
-  connectMs: 1_500, loginMs: 1_500, closeMs: 200, phone: { firstWordMs: 60_000, silentMs: 60_000, lookEveryMs: 60_000 },
+  connectMs: 4_000, loginMs: 4_000, closeMs: 200, phone: { firstWordMs: 60_000, silentMs: 60_000, lookEveryMs: 60_000 },
 }
 /** A write that fails is given up on after this, so that a test need not wait for the real patience. */
 const PATIENCE_OF_WRITES_MS = 400

@@ -30,6 +30,8 @@ def upgrade() -> None:
         sa.Column("chip_id", sa.Uuid(), nullable=False),
         sa.Column("bridge_id", sa.Uuid(), nullable=True),
         sa.Column("epoch", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("last_bridge_id", sa.Uuid(), nullable=True),
+        sa.Column("first_epoch", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("held_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("state_key", postgresql.JSONB(astext_type=sa.Text()), server_default="{}", nullable=False),
         sa.Column("creds", sa.LargeBinary(), nullable=True),

@@ -1,4 +1,4 @@
-"""Password reset, scopes of API keys, the reader's time zone, and the log of chips' statuses."""
+"""Password reset, scopes of API keys, the reader's time zone, the log of chips' statuses, and days added up."""
 
 from collections.abc import Sequence
 
@@ -84,6 +84,24 @@ def upgrade() -> None:
     )
     op.create_index("ix_chip_status_changes_chip_id_id", "chip_status_changes", ["chip_id", "id"])
     op.create_index("ix_audit_log_action_id", "audit_log", ["action", "id"])
+    op.create_table(
+        "usage_days",
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("provider_id", sa.Uuid(), nullable=False),
+        sa.Column("total_bytes", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("total_cost", sa.Numeric(precision=30, scale=15), server_default="0", nullable=False),
+        sa.PrimaryKeyConstraint("user_id", "day", "provider_id", name=op.f("pk_usage_days")),
+    )
+    op.create_index("ix_usage_days_day", "usage_days", ["day"])
+    op.create_table(
+        "usage_day_marks",
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("as_of", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("total_bytes", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("total_cost", sa.Numeric(precision=30, scale=15), server_default="0", nullable=False),
+        sa.PrimaryKeyConstraint("day", name=op.f("pk_usage_day_marks")),
+    )
     op.execute(STATUSES_SO_FAR)
     op.execute(STATUS_FUNCTION)
     for trigger in STATUS_TRIGGERS:
@@ -91,6 +109,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_table("usage_day_marks")
+    op.drop_table("usage_days")
     op.drop_index("ix_audit_log_action_id", "audit_log")
     op.execute("DROP TRIGGER whago_log_status ON chips")
     op.execute("DROP TRIGGER whago_log_first_status ON chips")

@@ -92,7 +92,7 @@ def test_the_next_month_is_told_anew_even_if_nobody_looked_in_between(customer: 
 def test_a_larger_plan_ends_it_and_a_threshold_is_told_once_a_month(customer: User) -> None:
     move(customer, 850)
     grow(customer, "2")
-    assert check_quotas(now=NOW, tz=TZ).cleared == 1
+    assert check_quotas(now=NOW + timedelta(minutes=1), tz=TZ).cleared == 1
     move(customer, 900)
     assert told(customer) == [("quota_warning", "warning"), ("quota_warning", "success")]
 

@@ -302,6 +302,18 @@ def test_a_new_secret_opens_what_an_old_one_sealed_and_reseals_it(chip_id: UUID)
         claim_chip(chip_id, bridge, vault=Vault(["a-secret-key-that-never-was-used-for-anything"]), now=NOW)
 
 
+def test_what_a_bridge_could_not_tell_before_it_claimed_again_is_still_heard(chip_id: UUID) -> None:
+    """The backend was away: the bridge closed the chip, took it again, and then sends what had to wait."""
+    bridge, other = a_bridge(), a_bridge()
+    claim(chip_id, bridge)
+    claim(chip_id, bridge)
+    assert set_chip_status(chip_id, ChipStatus.BLOCKED_QUOTA, now=NOW, event_no=5, epoch=1)
+    assert set_chip_status(chip_id, ChipStatus.CONNECTED, now=NOW, event_no=6, epoch=2)
+    release_chip(chip_id, bridge, 2, wipe=False)
+    assert claim(chip_id, other).epoch == 3
+    assert not set_chip_status(chip_id, ChipStatus.DISCONNECTED, now=NOW, event_no=7, epoch=2)
+
+
 def test_what_a_bridge_says_that_lost_the_chip_changes_nothing(chip_id: UUID) -> None:
     old, new = a_bridge(), a_bridge()
     claim(chip_id, old)

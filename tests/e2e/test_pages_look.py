@@ -44,6 +44,11 @@ ADMIN_PAGES = (
     "/admin/chips",
     "/admin/plans",
     "/admin/alerts",
+    "/admin/reports",
+    "/admin/reports?tab=providers",
+    "/admin/reports?tab=chips",
+    "/admin/reports?tab=files",
+    "/admin/reports/print",
     "/admin/audit",
     "/admin/system",
 )
@@ -95,7 +100,7 @@ def test_every_dialog_is_accessible_and_fits(visits: Visits, people: tuple[User,
             openers = page.locator("[hx-target='#dialog']:visible")
             for number in range(openers.count()):
                 openers.nth(number).click()
-                expect(page.locator("#dialog .dialog-foot")).to_be_visible()
+                expect(page.locator("#dialog .dialog-foot"), f"{path}, dialog {number}").to_be_visible()
                 where = f"{path} {locale}, dialog {number}"
                 fits(page, where)
                 is_accessible(page, where, "#dialog")

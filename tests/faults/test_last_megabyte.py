@@ -18,7 +18,7 @@ from whago.domain.rules.lease import MIN_LEASE_BYTES
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 LAST_BYTES = 1_000_000
-RACES = 3
+RACES = 2
 TUNNELS = 4  # of each kind; a pull and a push of the same number belong to one chip
 
 

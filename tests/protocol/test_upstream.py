@@ -132,3 +132,30 @@ def test_a_credential_that_socks_cannot_carry_is_refused() -> None:
 def test_no_answer_breaks_the_parser(protocol: Literal["http", "socks5"], chunks: list[bytes]) -> None:
     _, event, _ = talk_upstream(upstream_handshake(protocol, "a", 1, "u", "p"), chunks)
     assert event is None or isinstance(event, Established | Refuse)
+
+
+BEGUN = [b"", b"\x05\x02", b"\x05\x02\x01\x00", b"\x05\x02\x01\x00\x05\x00", b"HTTP/1.1 200", b"HTTP/1.1 100 C\r\n\r\n"]
+
+
+@given(st.sampled_from(["http", "socks5"]), st.sampled_from(BEGUN), st.binary(max_size=60), st.data())
+def test_every_cut_of_any_answer_means_the_same(
+    protocol: Literal["http", "socks5"], begun: bytes, tail: bytes, data: st.DataObject
+) -> None:
+    """And every byte behind it is the tunnel's."""
+    answer = begun + tail
+
+    def heard(chunks: list[bytes]) -> tuple[bytes, object, bytes]:
+        said, event, rest = talk_upstream(upstream_handshake(protocol, "a", 1, "u", "p"), chunks)
+        return said, "established" if isinstance(event, Established) else event, rest
+
+    whole = heard([answer])
+    assert heard(data.draw(cuts(answer))) == whole
+    assert heard([bytes([byte]) for byte in answer]) == whole
+    assert answer.endswith(whole[2])
+
+
+@pytest.mark.parametrize(
+    "chunks", [[b"\x05\x02\x01\x00\x05\x05\x07"], [b"\x05\x02", b"\x01\x00", b"\x05\x05", b"\x07"]]
+)
+def test_a_refusal_with_a_strange_reserved_byte_is_a_refusal(chunks: list[bytes]) -> None:
+    assert talk_upstream(socks(), chunks)[1] == Refuse("upstream_refused", 5)

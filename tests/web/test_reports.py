@@ -97,7 +97,7 @@ def test_every_kind_is_a_file(admin: Caller, ground: Ground) -> None:
 def test_a_file_for_spreadsheets_speaks_the_reader_s_language(admin: Caller, ground: Ground) -> None:
     path = "/admin/reports/2026-10/customers.csv?sheet=true"
     portuguese = admin.get(path, headers={"Accept-Language": "pt-BR"}).text
-    assert {row["Custo (R$)"] for row in rows(portuguese, ";") if row["Cliente"] in ("Ana", "Bia")} == {"3,52", "6,00"}
+    assert {row["Custo (BRL)"] for row in rows(portuguese, ";") if row["Cliente"] in ("Ana", "Bia")} == {"3,52", "6,00"}
     english = admin.get(path, headers={"Accept-Language": "en"}).text
     assert {row["Cost (BRL)"] for row in rows(english) if row["Customer"] in ("Ana", "Bia")} == {"3.52", "6.00"}
 

@@ -24,6 +24,7 @@ log = structlog.get_logger()
 IN: Final = select.EPOLLIN
 OUT: Final = select.EPOLLOUT
 BROKEN: Final = select.EPOLLERR | select.EPOLLHUP
+LAG_KEPT: Final = 0.98  # of the last tick's: halved every 8 s, so that whoever looks each 15 s sees a stall
 
 
 class Handler(Protocol):
@@ -37,7 +38,8 @@ class Handler(Protocol):
 
 
 class Engine:
-    """``now``: monotonic seconds at the start of the turn. ``masks``: by descriptor, to be read only.
+    """``now``: monotonic seconds at the start of the turn. ``masks``: by descriptor, to be read only. ``lag_s``: how
+    late ticks were lately.
 
     ``before_turn`` runs before any byte of a turn moves.
     """
@@ -146,7 +148,7 @@ class Engine:
         self._ticker = self._loop.call_at(self._due, self._tick)
 
     def _tick(self) -> None:
-        self.lag_s = max(0.0, self._loop.time() - self._due)
+        self.lag_s = max(self._loop.time() - self._due, self.lag_s * LAG_KEPT)
         self._schedule_tick()
         self.now = time.monotonic()
         self._before_turn(self.now)

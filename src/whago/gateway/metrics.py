@@ -31,7 +31,7 @@ class GatewayCollector(Collector):
         yield _counter("whago_gateway_lease_waits", "Times somebody waited for a lease.", plane.book.waits)
         yield _gauge("whago_gateway_counter_slots", "Slots in use in the counter file.", plane.segments.file.live_slots)
         yield _gauge("whago_gateway_pipes", "Kernel pipes open for splice.", plane.pipes.open_pipes)
-        yield _gauge("whago_gateway_loop_lag_seconds", "How late the last tick was.", plane.engine.lag_s)
+        yield _gauge("whago_gateway_loop_lag_seconds", "How late ticks were lately.", plane.engine.lag_s)
         yield _gauge("whago_gateway_report_age_seconds", "Since the last committed report.", self._report_age_s())
 
 

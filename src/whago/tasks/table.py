@@ -49,6 +49,7 @@ def all_clocks() -> tuple[AnyClock, ...]:
         Clock("calibrations", every_s=MINUTE, work=calibrations.carry_on_calibrations),
         Clock("bills", every_s=5 * MINUTE, work=bills.reconcile, at_start=True),
         Clock("usage_monitor", every_s=5 * MINUTE, work=usage.monitor, at_start=True),
+        Clock("usage_days", every_s=5 * MINUTE, work=usage.add_up_days, at_start=True),
         Clock(CLOCK, every_s=5, work=alerts.deliver, at_start=True),
         Clock("quota_alerts", every_s=MINUTE, work=alerts.look_at_quotas),
         Clock("waiting_alerts", every_s=MINUTE, work=alerts.look_for_waiting_chips),

@@ -9,6 +9,7 @@ import structlog
 
 from whago.domain.actions.clock_runs import last_success
 from whago.domain.actions.monitor import Checked, check_usage
+from whago.domain.actions.usage_days import roll_days
 from whago.tasks.clock import Counts, Tools
 
 log = structlog.get_logger()
@@ -24,6 +25,11 @@ def monitor(tools: Tools, now: datetime) -> Counts:
 def audit(tools: Tools, now: datetime) -> Counts:
     """Everything that can still be wrong, whether it moved or not."""
     return _counts(check_usage(since=None, now=now, tz=tools.tz))
+
+
+def add_up_days(tools: Tools, now: datetime) -> Counts:
+    """Days that are over, for the charts of all customers."""
+    return {"days": roll_days(now=now, tz=tools.tz)}
 
 
 def _counts(checked: Checked) -> Counts:

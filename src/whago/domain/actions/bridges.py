@@ -84,6 +84,8 @@ def claim_chip(chip_id: UUID, bridge_id: UUID, *, vault: Vault, now: datetime) -
             raise WhagoError("chip_held")
         hold.bridge_id, hold.held_since = bridge_id, now
         hold.epoch += 1
+        if hold.last_bridge_id != bridge_id:
+            hold.last_bridge_id, hold.first_epoch = bridge_id, hold.epoch
         if not hold.state_key:
             hold.state_key = vault.seal({"key": new_token()})
         return Claim(hold.epoch, chip.bridge_event_no, vault.open(hold.state_key)["key"], hold.creds)

@@ -17,7 +17,6 @@ from whago.domain.models import (
     Assignment,
     Chip,
     ChipEvent,
-    ChipHold,
     ChipStatus,
     Engine,
     ExitIpObservation,
@@ -25,7 +24,7 @@ from whago.domain.models import (
     UserProxyCost,
 )
 from whago.domain.models.assigning import ASSIGNING, assign, note, release
-from whago.domain.models.bridges import end_hold
+from whago.domain.models.bridges import end_hold, speaks_for
 from whago.domain.models.owning import lock_chip
 from whago.domain.models.quota import Allowance, allowances
 from whago.domain.rules.months import billing_month
@@ -145,7 +144,7 @@ def set_chip_status(
 ) -> bool:
     """Takes over what the chip's engine says. ``event_no`` numbers the bridge's events: an old one changes nothing.
 
-    ``epoch`` is that of the bridge's hold: what a bridge says that has lost the chip since changes nothing either.
+    ``epoch`` is that of the bridge's hold: what a bridge says after another took the chip changes nothing either.
     """
     with transaction() as db:
         chip = db.scalars(select(Chip).where(Chip.id == chip_id).with_for_update()).one_or_none()
@@ -153,7 +152,7 @@ def set_chip_status(
             return False
         if event_no is not None and event_no <= chip.bridge_event_no:
             return False
-        if epoch is not None and epoch != db.scalar(select(ChipHold.epoch).where(ChipHold.chip_id == chip_id)):
+        if epoch is not None and not speaks_for(db, chip_id, epoch):
             return False
         if event_no is not None:
             chip.bridge_event_no = event_no

@@ -238,7 +238,9 @@ def _put_right(db: Session, row: UserProxyCost, one: Difference, now: datetime) 
         row.last_updated = now
         return
     model = _MODELS[one.aggregate]
-    totals = {"total_bytes": one.expected_bytes, "total_cost": one.expected_cost}
+    totals: dict[str, Any] = {"total_bytes": one.expected_bytes, "total_cost": one.expected_cost}
+    if "changed_at" in model.__table__.c:
+        totals["changed_at"] = now  # sums of days that are over follow it
     key = [column.name for column in model.__table__.primary_key]
     db.execute(insert(model).values(**one.keys, **totals).on_conflict_do_update(index_elements=key, set_=totals))
 

@@ -6,12 +6,11 @@ from datetime import date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Date, delete, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from whago.domain.models import UsageHour
-from whago.domain.models.days import UsageDay, UsageDayMark
+from whago.domain.models import UsageDay, UsageDayMark, UsageHour
 from whago.domain.rules.months import day_start
 from whago.kit.db import locked, transaction
 
@@ -34,8 +33,9 @@ def _due(db: Session, today: date, tz: ZoneInfo) -> list[date]:
     first = today - timedelta(days=DAYS_BACK)
     marks = {row.day: row.as_of for row in db.execute(select(UsageDayMark.day, UsageDayMark.as_of))}
     missing = {day for day in (first + timedelta(days=number) for number in range(DAYS_BACK)) if day not in marks}
-    late = _changed_since(db, max(marks.values()) - LATE, first, today, tz) if marks else {}
-    return sorted(missing | {day for day, changed_at in late.items() if day not in marks or changed_at > marks[day] - LATE})
+    moved = _changed_since(db, max(marks.values()) - LATE, first, today, tz) if marks else {}
+    late = {day for day, changed_at in moved.items() if day in marks and changed_at > marks[day] - LATE}
+    return sorted(missing | late)
 
 
 def _changed_since(db: Session, since: datetime, first: date, today: date, tz: ZoneInfo) -> dict[date, datetime]:
@@ -58,7 +58,7 @@ def _roll(db: Session, day: date, now: datetime, tz: ZoneInfo) -> None:
     db.execute(delete(UsageDay).where(UsageDay.day == day))
     sums = (
         select(
-            func.cast(day, UsageDay.day.type),
+            literal(day, Date()),
             UsageHour.user_id,
             UsageHour.provider_id,
             func.sum(UsageHour.total_bytes),
@@ -74,6 +74,4 @@ def _roll(db: Session, day: date, now: datetime, tz: ZoneInfo) -> None:
         )
     ).one()
     mark = {"as_of": now, "total_bytes": int(total), "total_cost": cost}
-    db.execute(
-        insert(UsageDayMark).values(day=day, **mark).on_conflict_do_update(index_elements=["day"], set_=mark)
-    )
+    db.execute(insert(UsageDayMark).values(day=day, **mark).on_conflict_do_update(index_elements=["day"], set_=mark))

@@ -15,6 +15,7 @@ from whago.domain.models.chips import (
     Engine,
     ExitIpObservation,
 )
+from whago.domain.models.days import UsageDay, UsageDayMark
 from whago.domain.models.exits import ExitIpDay, ExitIpDuplicate
 from whago.domain.models.proxies import ProbeDay, Provider, ProviderPrice, Proxy
 from whago.domain.models.records import AuditEntry, ClockEntry, ClockRun, Notification
@@ -79,6 +80,8 @@ __all__ = [
     "RunState",
     "Severity",
     "UsageCheckpoint",
+    "UsageDay",
+    "UsageDayMark",
     "UsageHour",
     "UsageLog",
     "UsagePriceMonth",

@@ -18,8 +18,9 @@ class ProviderBilling(Base):
     """How a provider's bill is read and judged. A provider without a row has the defaults.
 
     ``usage_tz``: the zone of the vendor's days. ``lag_min``: how late its figures are complete; None: as is known of
-    the vendor. ``account``: the vendor's name of what is ours (sub-account, zone, plan). ``api_url``: where its API is,
-    if not at the usual place. ``request_overhead_bytes``: what the vendor adds to each tunnel beyond the wire, as the calibration found.
+    the vendor. ``account``: the vendor's name of what is ours (sub-account, zone, plan). ``api_url``: where its API
+    is, if not at the usual place. ``request_overhead_bytes``: what the vendor adds to each tunnel beyond the wire, as
+    the calibration found.
     """
 
     __tablename__ = "provider_billing"

@@ -36,7 +36,8 @@ class Bridge(Base):
 class ChipHold(Base):
     """Who runs a chip (``bridge_id`` None: nobody), and the credentials of its linked device.
 
-    ``epoch`` grows with every claim: a write under an older one comes from a bridge that lost the chip. ``state_key``
+    ``epoch`` grows with every claim: a write under an older one comes from a bridge that lost the chip. ``first_epoch``
+    is where ``last_bridge_id`` began: what it tells of its own earlier holds is late, and still true. ``state_key``
     is the chip's own key, sealed by the vault; ``creds`` and the signal keys are sealed with it by the bridge, so
     that a change of the product's secret means sealing one row of each chip again.
     """
@@ -46,6 +47,8 @@ class ChipHold(Base):
     chip_id: Mapped[UUID] = mapped_column(ForeignKey("chips.id"), primary_key=True)
     bridge_id: Mapped[UUID | None] = mapped_column(ForeignKey("bridges.id"), index=True)
     epoch: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    last_bridge_id: Mapped[UUID | None]
+    first_epoch: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     held_since: Mapped[datetime | None]
     state_key: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict, server_default="{}")
     creds: Mapped[bytes | None] = mapped_column(LargeBinary)
@@ -74,6 +77,12 @@ def lock_held(db: Session, chip_id: UUID, bridge_id: UUID, epoch: int) -> ChipHo
     if hold is None or hold.bridge_id != bridge_id or hold.epoch != epoch:
         raise WhagoError("hold_lost")
     return hold
+
+
+def speaks_for(db: Session, chip_id: UUID, epoch: int) -> bool:
+    """Whether what a bridge tells under this epoch is heard: no other bridge has taken the chip since."""
+    hold = db.get(ChipHold, chip_id)
+    return hold is not None and hold.first_epoch <= epoch <= hold.epoch
 
 
 def dead_now(db: Session, now: datetime) -> frozenset[UUID]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import PrimaryKeyConstraint
+from sqlalchemy import Index, PrimaryKeyConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from whago.domain.models.base import Base, Bytes, Cost
@@ -15,7 +15,7 @@ class UsageDay(Base):
     """A customer's day of the billing zone at one provider."""
 
     __tablename__ = "usage_days"
-    __table_args__ = (PrimaryKeyConstraint("day", "user_id", "provider_id"),)
+    __table_args__ = (PrimaryKeyConstraint("user_id", "day", "provider_id"), Index("ix_usage_days_day", "day"))
 
     day: Mapped[date]
     user_id: Mapped[UUID]

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, case, func, null, select
+from sqlalchemy import ColumnElement, Select, Subquery, case, func, null, select, union_all
 from sqlalchemy.orm import Session
 
-from whago.domain.models import Chip, Provider, UsageHour, User
+from whago.domain.models import Chip, Provider, UsageDay, UsageHour, User
+from whago.domain.queries.days import added_up_until, days_between, place_of_day
+from whago.domain.rules.months import day_start
 from whago.kit.db import reading
 
 TOP: Final = 6  # as many colours as people tell apart; the others are one
 
 SplitBy = Literal["chip", "provider", "customer"]
 
-_TARGETS: Final[dict[SplitBy, tuple[Any, Any, Any]]] = {
-    "chip": (UsageHour.chip_id, Chip, Chip.alias),
-    "provider": (UsageHour.provider_id, Provider, Provider.name),
-    "customer": (UsageHour.user_id, User, User.name),
+_IDENTS: Final[dict[SplitBy, str]] = {"chip": "chip_id", "provider": "provider_id", "customer": "user_id"}
+_NAMES: Final[dict[SplitBy, tuple[Any, Any]]] = {
+    "chip": (Chip.id, Chip.alias),
+    "provider": (Provider.id, Provider.name),
+    "customer": (User.id, User.name),
 }
 
 
@@ -53,49 +56,57 @@ class Course:
     points: Sequence[DayPart]
 
 
-def course(
-    user_id: UUID | None,
-    *,
-    by: SplitBy,
-    start: datetime,
-    end: datetime,
-    tz: ZoneInfo,
-) -> Course:
-    """From ``start`` (included) to ``end`` (excluded), of one customer or, for None, of all of them."""
-    ident, target, name = _TARGETS[by]
-    which = [UsageHour.hour >= start, UsageHour.hour < end]
-    if user_id is not None:
-        which.append(UsageHour.user_id == user_id)
+def course(user_id: UUID | None, *, by: SplitBy, first: date, now: datetime, tz: ZoneInfo) -> Course:
+    """From the day ``first`` to today, of one customer or, for None, of all of them (by provider or customer)."""
+    days = days_between(first, now.astimezone(tz).date())
     with reading() as db:
-        top = _top(db, ident, target, name, which)
-        points = _points(db, ident, [part.id for part in top], which, tz)
+        if user_id is not None:
+            source = _hours(by, days, tz, UsageHour.user_id == user_id).subquery("moved")
+        else:
+            source = _over_and_hours(by, days, added_up_until(db, days[0], days[-1]), tz)
+        top = _top(db, source, by)
+        points = _points(db, source, [part.id for part in top], days)
     others = [Part(None, None)] if any(point.id is None for point in points) else []
     return Course([*top, *others], points)
 
 
-def _top(db: Session, ident: Any, target: Any, name: Any, which: Sequence[ColumnElement[bool]]) -> list[Part]:
+def _over_and_hours(by: SplitBy, days: Sequence[date], cut: date, tz: ZoneInfo) -> Subquery:
+    """Days that are over and added up, then the hours from ``cut`` on."""
+    over = select(
+        (UsageDay.day - days[0] + 1).label("place"),
+        getattr(UsageDay, _IDENTS[by]).label("ident"),
+        UsageDay.total_bytes.label("bytes"),
+        UsageDay.total_cost.label("cost"),
+    ).where(UsageDay.day.between(days[0], cut - timedelta(days=1)))
+    return union_all(over, _hours(by, days, tz, UsageHour.hour >= day_start(cut, tz))).subquery("moved")
+
+
+def _hours(by: SplitBy, days: Sequence[date], tz: ZoneInfo, *which: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+    return select(
+        place_of_day(days, tz).label("place"),
+        getattr(UsageHour, _IDENTS[by]).label("ident"),
+        UsageHour.total_bytes.label("bytes"),
+        UsageHour.total_cost.label("cost"),
+    ).where(UsageHour.hour >= day_start(days[0], tz), *which)
+
+
+def _top(db: Session, source: Subquery, by: SplitBy) -> list[Part]:
+    ident, name = _NAMES[by]
+    total = func.sum(source.c.bytes)
     sums = (
-        select(ident.label("ident"), func.sum(UsageHour.total_bytes).label("total"))
-        .where(*which)
-        .group_by(ident)
-        .order_by(func.sum(UsageHour.total_bytes).desc(), ident)
+        select(source.c.ident, total.label("total"))
+        .group_by(source.c.ident)
+        .order_by(total.desc(), source.c.ident)
         .limit(TOP)
         .subquery()
     )
-    query = select(sums.c.ident, name).join(target, target.id == sums.c.ident).order_by(sums.c.total.desc(), target.id)
-    return [Part(key, told) for key, told in db.execute(query)]
+    query = select(sums.c.ident, name).join_from(sums, ident.class_, ident == sums.c.ident)
+    return [Part(key, told) for key, told in db.execute(query.order_by(sums.c.total.desc(), sums.c.ident))]
 
 
-def _points(
-    db: Session, ident: Any, top: Sequence[UUID | None], which: Sequence[ColumnElement[bool]], tz: ZoneInfo
-) -> list[DayPart]:
-    part = case((ident.in_(top), ident), else_=null()).label("part")
-    day = func.date_trunc("day", UsageHour.hour, tz.key).label("day")
-    query = (
-        select(day, part, func.sum(UsageHour.total_bytes), func.sum(UsageHour.total_cost))
-        .where(*which)
-        .group_by("day", "part")
+def _points(db: Session, source: Subquery, top: Sequence[UUID | None], days: Sequence[date]) -> list[DayPart]:
+    part = case((source.c.ident.in_(top), source.c.ident), else_=null()).label("part")
+    query = select(source.c.place, part, func.sum(source.c.bytes), func.sum(source.c.cost)).group_by(
+        source.c.place, "part"
     )
-    return [
-        DayPart(moment.astimezone(tz).date(), key, int(total), cost) for moment, key, total, cost in db.execute(query)
-    ]
+    return [DayPart(days[place - 1], key, int(total), cost) for place, key, total, cost in db.execute(query)]

@@ -19,13 +19,13 @@ from whago.domain.models import (
     ProbeDay,
     Provider,
     Proxy,
-    UsageHour,
+    UsagePriceMonth,
     User,
     UserProxyCost,
 )
 from whago.domain.models.proxies import takes_chips
 from whago.domain.queries.continuity import NOTHING_YET, Continuity, continuity_in
-from whago.domain.rules.months import billing_month, month_start, next_month
+from whago.domain.rules.months import billing_month, next_month
 from whago.domain.rules.pricing import gb
 from whago.domain.rules.thresholds import percentage
 from whago.kit.db import reading
@@ -188,14 +188,15 @@ def _pool_counts(db: Session) -> tuple[int, int, int, int | None]:
 
 
 def _by_provider(db: Session, month: date, now: datetime, tz: ZoneInfo) -> list[ProviderMonth]:
-    since = month_start(month, tz)
     steady = continuity_in(db, now=now, tz=tz)
     usage = (
         select(
-            UsageHour.provider_id, func.sum(UsageHour.total_bytes).label("b"), func.sum(UsageHour.total_cost).label("c")
+            UsagePriceMonth.provider_id,
+            func.sum(UsagePriceMonth.total_bytes).label("b"),
+            func.sum(UsagePriceMonth.total_cost).label("c"),
         )
-        .where(UsageHour.hour >= since)
-        .group_by(UsageHour.provider_id)
+        .where(UsagePriceMonth.month_year == month)
+        .group_by(UsagePriceMonth.provider_id)
         .subquery()
     )
     pool = (

@@ -22,13 +22,13 @@ from whago.domain.models import (
     Plan,
     Provider,
     Proxy,
-    UsageHour,
     User,
     UserProxyCost,
 )
 from whago.domain.models.proxies import takes_chips
+from whago.domain.queries.days import today_in
 from whago.domain.queries.usage import projected_gb
-from whago.domain.rules.months import billing_day, billing_month
+from whago.domain.rules.months import billing_month
 from whago.domain.rules.pricing import GB, limit_bytes
 from whago.domain.rules.thresholds import OnLimit, QuotaState, percentage, quota_state
 from whago.kit.db import reading
@@ -121,8 +121,8 @@ def overview(*, now: datetime, tz: ZoneInfo) -> Overview:
     """Everything at once, out of one snapshot."""
     month = billing_month(now, tz)
     with reading() as db:
-        bytes_today, cost_today = _sums(db, UsageHour, UsageHour.hour >= billing_day(now, tz))
-        bytes_month, cost_month = _sums(db, UserProxyCost, UserProxyCost.month_year == month)
+        bytes_today, cost_today = today_in(db, now=now, tz=tz)
+        bytes_month, cost_month = _month(db, month)
         near, near_total = _near(db, month, now, tz)
         alerts, alerts_total = _alerts(db)
         return Overview(
@@ -142,8 +142,9 @@ def overview(*, now: datetime, tz: ZoneInfo) -> Overview:
         )
 
 
-def _sums(db: Session, table: type[UsageHour | UserProxyCost], which: Any) -> tuple[int, Decimal]:
-    total, cost = db.execute(select(func.sum(table.total_bytes), func.sum(table.total_cost)).where(which)).one()
+def _month(db: Session, month: date) -> tuple[int, Decimal]:
+    sums = select(func.sum(UserProxyCost.total_bytes), func.sum(UserProxyCost.total_cost))
+    total, cost = db.execute(sums.where(UserProxyCost.month_year == month)).one()
     return int(total or 0), cost or Decimal(0)
 
 

@@ -37,7 +37,7 @@ class OwnDayAnswer(Answer):
 
 
 class OwnReportAnswer(Answer):
-    """Money in BRL; ``billed_cost`` is ``cost`` in cents. Projections go on as so far; of an ended month they are it."""
+    """Money in BRL; ``billed_cost`` is ``cost`` in cents. Projections go on as so far."""
 
     month: MonthDay
     is_running: bool

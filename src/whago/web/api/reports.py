@@ -43,7 +43,7 @@ ReportKind = Literal["customers", "chips", "providers", "prices"]
 
 
 class OverviewAnswer(Answer):
-    """Money in BRL. ``billed_cost``: each customer rounded once; ``house_cost``: our own probes; ``result``: what is left.
+    """Money in BRL. ``billed_cost``: each customer rounded once. ``house_cost``: our own probes. ``result``: the rest.
 
     ``passed`` is the share of the running month that is over, null when it has ended; projections go on as so far.
     """

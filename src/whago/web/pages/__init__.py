@@ -14,6 +14,7 @@ from whago.web.pages import (
     admin_overview,
     admin_plans,
     admin_proxies,
+    admin_reports,
     admin_system,
     admin_users,
     channels,
@@ -43,6 +44,7 @@ PARTS = (
     admin_users,
     admin_chips,
     admin_plans,
+    admin_reports,
     admin_audit,
     admin_system,
 )

@@ -62,7 +62,7 @@ def alerts_page(
         kind=kind,
         severity=severity,
         states=STATES,
-        kinds=KINDS,
+        kinds={code: KINDS[code] for code in ALERT_KINDS},
         severities=SEVERITIES,
         tones=TONES,
         here=address(PATH, {**filters, "cursor": cursor}),

@@ -22,7 +22,7 @@ from whago.web.pages.rendering import AdminPage, Page
 PATH: Final = "/admin/users"
 API: Final = "/api/v1/admin/users"
 SHOWN: Final = 20  # customers a page: each is a card with its chips
-SHOWN_CHIPS: Final = 20  # chips a card
+SHOWN_CHIPS: Final = 10  # chips a card; the others are one click away
 
 router = APIRouter(prefix=PATH)
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from whago.domain.queries.course import Course, Part, SplitBy, course
-from whago.domain.queries.usage import usage_series
+from whago.domain.queries.days import NOTHING, Sum, days_of_all, days_of_chip, days_of_customer
 
 DAYS: Final = 30
 
 SeriesBy = SplitBy
-NOTHING: Final = (0, Decimal(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +38,13 @@ def last_days(
 ) -> dict[str, Any]:
     """What the templates of a chart need. ``user_id`` None: all customers."""
     dates = _dates(now, tz)
-    start = midnight(dates[0], tz)
-    if by is None:
-        points = usage_series(user_id, granularity="day", start=start, end=now, by=None, tz=tz, chip_id=chip_id)
-        found = {point.at.astimezone(tz).date(): (point.bytes, point.cost) for point in points}
-        days = [Day(day, *found.get(day, NOTHING)) for day in dates]
-        parts: Sequence[Part] = ()
-    else:
-        split = course(user_id, by=by, start=start, end=now, tz=tz)
+    parts: Sequence[Part] = ()
+    if by is not None:
+        split = course(user_id, by=by, first=dates[0], now=now, tz=tz)
         parts, days = split.parts, _split_days(split, dates)
+    else:
+        sums = _sums(user_id, chip_id, dates[0], now=now, tz=tz)
+        days = [Day(day, *sums.get(day, NOTHING)) for day in dates]
     return {
         "days": days,
         "parts": parts,
@@ -58,9 +55,12 @@ def last_days(
     }
 
 
-def midnight(day: date, tz: ZoneInfo) -> datetime:
-    """The first instant of a day in a zone."""
-    return datetime(day.year, day.month, day.day, tzinfo=tz).astimezone(UTC)
+def _sums(user_id: UUID | None, chip_id: UUID | None, first: date, *, now: datetime, tz: ZoneInfo) -> dict[date, Sum]:
+    if user_id is None:
+        return days_of_all(first, now=now, tz=tz)
+    if chip_id is None:
+        return days_of_customer(user_id, first, now=now, tz=tz)
+    return days_of_chip(user_id, chip_id, first, now=now, tz=tz)
 
 
 def _dates(now: datetime, tz: ZoneInfo) -> list[date]:

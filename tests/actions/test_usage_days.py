@@ -1,0 +1,156 @@
+"""Days that are over are added up once; readers see the same numbers with and without them."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy import delete, select, update
+
+from tests.e2e.seeding import Meter, make_account, new_chip, ready_pool
+from whago.domain.actions import usage_days
+from whago.domain.actions.usage_days import DAYS_BACK, LATE, roll_days
+from whago.domain.models import UsageDay, UsageDayMark, UsageHour
+from whago.domain.queries.course import Course, course
+from whago.domain.queries.days import days_of_all, today_in
+from whago.domain.rules.months import day_start
+from whago.kit import clock
+from whago.kit.crypto import Vault
+from whago.kit.db import reading, transaction
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def traffic(database: str, vault: Vault, tz: ZoneInfo) -> Meter:
+    """Two customers, two months of days, both providers' worth of hours."""
+    ready_pool(vault)
+    meter = Meter.start()
+    for number in (1, 2):
+        chip = new_chip(make_account("enterprise", name=f"C{number}"), "Suporte").chip_id
+        for back in range(0, 40, 3):
+            meter.move(chip, number * 1_000_000 + back, at=clock.now() - back * DAY)
+    return meter
+
+
+def sums(now: datetime, tz: ZoneInfo) -> dict[date, tuple[int, Decimal]]:
+    first = now.astimezone(tz).date() - 45 * DAY
+    return {day: total for day, total in days_of_all(first, now=now, tz=tz).items() if total[0]}
+
+
+def split(now: datetime, tz: ZoneInfo) -> tuple[object, object]:
+    found: Course = course(None, by="customer", first=now.astimezone(tz).date() - 45 * DAY, now=now, tz=tz)
+    return found.parts, sorted((point.day, point.id, point.bytes, point.cost) for point in found.points)
+
+
+def test_readers_see_the_same_before_and_after(traffic: Meter, tz: ZoneInfo) -> None:
+    now = clock.now()
+    before, parts_before = sums(now, tz), split(now, tz)
+    assert len(before) == 14
+    assert roll_days(now=now, tz=tz) == DAYS_BACK
+    assert sums(now, tz) == before
+    assert split(now, tz) == parts_before
+    with reading() as db:
+        assert db.scalars(select(UsageDay)).first() is not None
+
+
+def test_today_moves_with_every_report(traffic: Meter, tz: ZoneInfo) -> None:
+    now = clock.now()
+    roll_days(now=now, tz=tz)
+    with reading() as db:
+        before = today_in(db, now=now, tz=tz)
+    chip = new_chip(make_account("enterprise"), "Novo").chip_id
+    traffic.move(chip, 500_000)
+    with reading() as db:
+        after = today_in(db, now=clock.now(), tz=tz)
+    assert after[0] - before[0] == 500_000
+    assert after[1] - before[1] == Decimal("0.0125")
+
+
+def test_nothing_is_added_up_twice(traffic: Meter, tz: ZoneInfo) -> None:
+    now = clock.now()
+    roll_days(now=now, tz=tz)
+    quiet = now + LATE + timedelta(minutes=1)
+    roll_days(now=quiet, tz=tz)  # what moved a moment before the first round is looked at once more
+    assert roll_days(now=quiet + timedelta(minutes=5), tz=tz) == 0
+
+
+def test_a_late_report_is_taken_in(traffic: Meter, tz: ZoneInfo) -> None:
+    now = clock.now()
+    roll_days(now=now, tz=tz)
+    chip = new_chip(make_account("enterprise"), "Atrasado").chip_id
+    at = now - 5 * DAY
+    traffic.move(chip, 7_000_000, at=at)
+    roll_days(now=clock.now(), tz=tz)
+    day = at.astimezone(tz).date()
+    with reading() as db:
+        mark = db.get_one(UsageDayMark, day)
+        hours = db.scalars(
+            select(UsageHour.total_bytes).where(
+                UsageHour.hour >= day_start(day, tz), UsageHour.hour < day_start(day + DAY, tz)
+            )
+        )
+        assert mark.total_bytes == sum(hours) >= 7_000_000
+
+
+def test_a_day_that_is_missing_is_read_from_its_hours(traffic: Meter, tz: ZoneInfo) -> None:
+    now = clock.now()
+    expected = sums(now, tz)
+    roll_days(now=now, tz=tz)
+    with transaction() as db:
+        db.execute(delete(UsageDayMark).where(UsageDayMark.day == now.astimezone(tz).date() - 6 * DAY))
+        db.execute(delete(UsageDay).where(UsageDay.day == now.astimezone(tz).date() - 6 * DAY))
+    assert sums(now, tz) == expected
+    assert roll_days(now=now, tz=tz) >= 1
+    assert sums(now, tz) == expected
+
+
+def test_a_round_that_was_cut_off_goes_on_where_it_stopped(
+    traffic: Meter, tz: ZoneInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, real, done = clock.now(), usage_days._roll, []
+
+    def cut_off(*args: object) -> None:
+        if len(done) == 20:
+            raise KeyboardInterrupt
+        done.append(args)
+        real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(usage_days, "_roll", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        roll_days(now=now, tz=tz)
+    monkeypatch.undo()
+    expected = sums(now, tz)
+    assert roll_days(now=now, tz=tz) >= DAYS_BACK - 20
+    assert sums(now, tz) == expected
+
+
+def test_days_are_those_of_the_billing_zone(database: str, vault: Vault, tz: ZoneInfo) -> None:
+    ready_pool(vault)
+    chip = new_chip(make_account("enterprise"), "Suporte").chip_id
+    midnight = day_start(clock.now().astimezone(tz).date() - 3 * DAY, tz)
+    meter = Meter.start()
+    meter.move(chip, 1_000, at=midnight - timedelta(minutes=1))
+    meter.move(chip, 2_000, at=midnight)
+    roll_days(now=clock.now(), tz=tz)
+    found = sums(clock.now(), tz)
+    day = midnight.astimezone(tz).date()
+    assert (found[day - DAY][0], found[day][0]) == (1_000, 2_000)
+
+
+def test_a_repaired_hour_is_followed(traffic: Meter, tz: ZoneInfo) -> None:
+    now = clock.now()
+    roll_days(now=now, tz=tz)
+    day = now.astimezone(tz).date() - 3 * DAY
+    later = now + timedelta(hours=1)
+    with transaction() as db:
+        db.execute(
+            update(UsageHour)
+            .where(UsageHour.hour >= day_start(day, tz), UsageHour.hour < day_start(day + DAY, tz))
+            .values(total_bytes=42, changed_at=later)
+        )
+    roll_days(now=later, tz=tz)
+    with reading() as db:
+        assert db.get_one(UsageDayMark, day).total_bytes == 42 * 2
