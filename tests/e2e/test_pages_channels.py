@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.e2e.conftest import LiveServer, Visits
 from tests.e2e.seeding import make_account, make_admin
-from tests.e2e.test_pages_look import LOOKS, check
+from tests.e2e.test_pages_look import LOOKED_AT_CLOSELY, LOOKS, fits, is_accessible
 from tests.factories import TZ
 from tests.notify.office import Office
 from tests.receivers import Customer, MailServer, customer, mail_server
@@ -144,27 +144,19 @@ def test_an_administrator_sees_what_is_wrong_and_takes_it_over(visits: Visits, o
     expect(page.get_by_text("Nada de errado aqui")).to_be_visible()
 
 
-@pytest.mark.parametrize("look", LOOKS, ids=lambda look: f"{look['locale']}-{look['color_scheme']}")
-def test_these_pages_are_accessible_and_fit(
-    visits: Visits, owner: User, office: Office, hook: Customer, look: dict[str, object]
+@pytest.mark.parametrize(("scheme", "viewport"), LOOKS[:LOOKED_AT_CLOSELY])
+def test_a_log_with_failures_and_a_list_of_troubles_are_accessible_and_fit(
+    visits: Visits, owner: User, office: Office, hook: Customer, scheme: str, viewport: object
 ) -> None:
     hook.answers.append((500, {}, b"Internal Server Error: the queue is full, try again later"))
     channel = office.webhook(owner, hook.url, name="CRM", events=["chip.status_changed"])
-    admin = make_admin()
     troubles(owner)
     deliver(office)
-    page = visits.signed_in(owner, "/settings/channels", **look)
-    check(page, "/settings/channels")
-    openers = page.locator("[hx-target='#dialog']:visible")
-    for number in range(openers.count()):
-        openers.nth(number).click()
-        expect(page.locator("#dialog .dialog-foot")).to_be_visible()
-        check(page, f"/settings/channels, dialog {number}")
-        page.keyboard.press("Escape")
-        expect(page.locator("#dialog")).to_be_hidden()
-    page.goto(f"/settings/channels/{channel}/log")
+    page = visits.signed_in(owner, f"/settings/channels/{channel}/log", color_scheme=scheme, viewport=viewport)
     expect(page.locator("#log tbody tr")).to_have_count(1)
-    check(page, "the log")
-    board: Page = visits.signed_in(admin, "/admin/alerts", **look)
+    fits(page, "the log")
+    is_accessible(page, "the log")
+    board = visits.signed_in(make_admin(), "/admin/alerts", color_scheme=scheme, viewport=viewport)
     expect(board.locator("#alerts li")).to_have_count(2)
-    check(board, "/admin/alerts")
+    fits(board, "the alerts")
+    is_accessible(board, "the alerts")

@@ -8,13 +8,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.conftest import SECRET
 from tests.e2e.conftest import LiveServer, Visits
 from tests.e2e.seeding import Meter, make_account, make_admin, new_chip, ready_pool
 from tests.factories import TZ
-from tests.reports.ground import execute
 from whago.domain.actions.month_closing import close_month
 from whago.domain.actions.report_runs import claim_report, report_progress
 from whago.domain.models import User
@@ -43,17 +42,12 @@ def boss(live: LiveServer, vault: Vault) -> User:
     meter.move(chips[0], 100 * MB, at=this - timedelta(days=3))
     meter.move(chips[0], 50 * MB, at=now)
     meter.move(chips[1], 200 * MB, at=now)
-    execute("UPDATE usage_price_months SET total_bytes = total_bytes")  # nothing moves after this
     return make_admin()
 
 
 @pytest.fixture
 def tools(database: str, tmp_path: Path) -> Tools:
     return Tools(Vault([SECRET]), TZ, data_dir=tmp_path)
-
-
-def row(page: Page, text: str) -> str:
-    return page.get_by_role("row").filter(has_text=text).inner_text()
 
 
 def test_the_month_is_chosen_and_stays_in_the_address(visits: Visits, boss: User) -> None:

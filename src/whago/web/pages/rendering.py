@@ -30,6 +30,7 @@ THEME_COOKIE: Final = "whago_theme"
 ZONE_COOKIE: Final = "whago_tz"
 LANGUAGE_COOKIE: Final = "whago_language"
 HTMX_CONFIG: Final = {
+    "disableInheritance": True,  # a click inside a live part must not wait for, or be dropped by, its refreshing
     "allowEval": False,  # the content security policy would refuse it anyway
     "allowScriptTags": False,
     "includeIndicatorStyles": False,
