@@ -8,12 +8,17 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import text
 
 from whago.kit import db
 from whago.kit.crypto import Vault
 from whago.main.embedded import EmbeddedPostgres, EmbeddedValkey, private_data_dir
 from whago.main.migrate import upgrade
+
+# How long an example takes is the machine's affair, not the code's.
+settings.register_profile("whago", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("whago")
 
 LAST = ("tests/e2e/",)  # the browser's driver keeps an event loop in this thread, so whatever needs its own goes first
 

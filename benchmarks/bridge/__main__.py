@@ -27,12 +27,13 @@ from tests.spine.conftest import GatewayProcess
 
 from whago.bridge.client import BridgeClient
 from whago.bridge.wire import gateway_urls
-from whago.domain.actions.chips import create_chip
+from whago.domain.actions.chips import create_chip, renew_gateway_token
 from whago.domain.models import Engine, UsageLog, User
 from whago.domain.rules.thrift import MONTH_S, Thrift, quiet_month_bytes
 from whago.kit import clock, db
 from whago.kit.crypto import Vault
-from whago.main.embedded import EmbeddedPostgres, private_data_dir
+from whago.main.bridge import SMALL_YOUNG_HEAP
+from whago.main.embedded import EmbeddedPostgres, free_port, private_data_dir
 from whago.main.migrate import upgrade
 from whago.simulator import SimulatedProvider
 
@@ -56,15 +57,35 @@ class Site:
         self.gateway.start()
         stack.callback(self.gateway.stop)
         self.address = f"127.0.0.1:{self.gateway.port}"
-        backend = Backend(gateway_address=self.address)
-        backend.start()
-        stack.callback(backend.close)
+        self.backend = Backend(gateway_address=self.address)
+        self.backend.start()
+        stack.callback(self.backend.close)
         self.user: User = make_user(make_plan(max_chips=chips))
-        self.bridge: BridgeProcess = start_bridge(self.edge, self.address, backend.url, BRIDGE_MAX_CHIPS="1000")
-        stack.callback(self.bridge.stop)
-        self.client = stack.enter_context(BridgeClient(self.bridge.url, SECRET))
+        self.chips: list[UUID] = []
+        self.start_bridge(str(free_port()))
+        stack.callback(lambda: self.bridge.stop())
 
-    def pair(self, number: int, thrift: Thrift) -> UUID:
+    def start_bridge(self, port: str) -> None:
+        """With the flag of ``whago bridge``."""
+        changes = {"BRIDGE_MAX_CHIPS": "1000", "BRIDGE_PORT": port}
+        self.bridge: BridgeProcess = start_bridge(
+            self.edge, self.address, self.backend.url, SMALL_YOUNG_HEAP, **changes
+        )
+        self.client = BridgeClient(self.bridge.url, SECRET)
+
+    def restart_bridge(self) -> None:
+        self.client.close()
+        self.bridge.stop()
+        self.start_bridge(self.bridge.url.rpartition(":")[2])
+
+    def resume(self, thrift: Thrift) -> None:
+        for chip_id in self.chips:
+            token = renew_gateway_token(self.user.id, chip_id, now=clock.now())
+            url = gateway_urls(self.address, chip_id, token)["proxy_url"]
+            self.client.create(chip_id, url, thrift=thrift)
+        self.until_open(len(self.chips))
+
+    def pair(self, number: int, thrift: Thrift) -> None:
         made = create_chip(
             self.user.id, alias=f"chip {number}", engine=Engine.BRIDGE, region=None, now=clock.now(), tz=TZ
         )
@@ -73,7 +94,7 @@ class Site:
         pairing = eventually(lambda: self.client.qr(made.chip_id), lambda one: one is not None, "a QR code", PAIRING_S)
         assert pairing is not None
         self.edge.tell("scan", qr=pairing.qr, phone=f"55119{number:08}")
-        return made.chip_id
+        self.chips.append(made.chip_id)
 
     def until_open(self, chips: int) -> None:
         eventually(
@@ -106,26 +127,27 @@ def main() -> None:
 
 
 def _measure(site: Site, chips: int, seconds: int, thrift: Thrift) -> None:
-    empty = site.resident_bytes()
-    began = time.monotonic()
     for number in range(chips):
         site.pair(number, thrift)
     site.until_open(chips)
-    pairing_s = time.monotonic() - began
     time.sleep(SETTLE_S)
     paired = site.billed()
+    site.restart_bridge()
+    empty = site.resident_bytes()
+    began = time.monotonic()
+    site.resume(thrift)
+    resumed_s = time.monotonic() - began
+    time.sleep(SETTLE_S)
+    resumed = site.billed()
     time.sleep(seconds)
-    resting = site.resident_bytes()
-    time.sleep(SETTLE_S / 5)  # the gateway reports what flowed in the last half second
-    watched_s = seconds + SETTLE_S / 5
-    idle = (site.billed() - paired) / chips / watched_s
-    _say(f"chips              {chips}, paired one after the other and open after {pairing_s:.0f} s")
+    each = (site.resident_bytes() - empty) / chips / MB
+    idle = (site.billed() - resumed) / chips / seconds
+    _say(f"chips              {chips}; open {resumed_s:.0f} s after a restart of the bridge")
     _say(f"pairing and login  {paired / chips / 1000:.1f} kB a chip, billed; the first 812 pre-keys are most of it")
-    _say(
-        f"memory             {empty / MB:.0f} MB empty, {(resting - empty) / chips / MB:.2f} MB more for each open chip"
-    )
+    _say(f"login              {(resumed - paired) / chips / 1000:.1f} kB a chip, billed")
+    _say(f"memory             {empty / MB:.0f} MB empty, {each:.2f} MB more for each idle chip")
     _say(f"quiet              {idle * 3600 / 1000:.1f} kB an hour at a keep-alive of {thrift.keep_alive_s} s")
-    _say(f"                   = {idle * MONTH_S / MB:.1f} MB a month of 30 days (extrapolated from {watched_s:.0f} s)")
+    _say(f"                   = {idle * MONTH_S / MB:.1f} MB a month of 30 days (extrapolated from {seconds} s)")
     _say(f"the product says   {quiet_month_bytes(thrift.keep_alive_s) / MB:.1f} MB a month, two logins a day included")
 
 

@@ -30,6 +30,7 @@ from whago.domain.models import (
     QuotaLease,
     UsageHour,
     UsageLog,
+    UsagePriceMonth,
     User,
     UserProxyCost,
 )
@@ -224,7 +225,7 @@ def test_every_aggregate_equals_the_ledger_after_racing_reports() -> None:
     assert errors == []
     with transaction() as db:
         ledger, cost = db.execute(select(func.sum(UsageLog.bytes_transferred), func.sum(UsageLog.cost))).one()
-        for model in (UserProxyCost, ChipUsageMonth, UsageHour):
+        for model in (UserProxyCost, ChipUsageMonth, UsageHour, UsagePriceMonth):
             assert db.execute(select(func.sum(model.total_bytes), func.sum(model.total_cost))).one() == (ledger, cost)
         assert db.scalar(select(func.sum(Proxy.total_bytes_used))) == ledger
 

@@ -256,7 +256,7 @@ def bridge(edge: Edge, gateway: Gateway, backend: Backend) -> Iterator[BridgePro
     assert started.stop() == 0
 
 
-def start_bridge(edge: Edge, gateway_address: str, backend_url: str, **changes: str) -> BridgeProcess:
+def start_bridge(edge: Edge, gateway_address: str, backend_url: str, *flags: str, **changes: str) -> BridgeProcess:
     """A bridge on a free port that trusts the edge's certificate."""
     environment = {
         "PATH": os.environ["PATH"],
@@ -270,6 +270,7 @@ def start_bridge(edge: Edge, gateway_address: str, backend_url: str, **changes: 
     }
     command: list[Path | str] = [
         node_binary(),
+        *flags,
         "--import",
         BRIDGE_DIR / "test/preload/noise-root.ts",
         BRIDGE_DIR / "src/main.ts",

@@ -141,7 +141,7 @@ def test_an_administrator_puts_a_chip_on_a_proxy(visits: Visits, boss: User, vau
 
     page.goto("/admin/audit")
     expect(page.locator("#audit tbody tr").first).to_contain_text("Chip colocado em um proxy")
-    page.get_by_label("Ação").select_option("chip.force_proxy")
+    page.get_by_label("Ação", exact=True).select_option("chip.force_proxy")
     expect(page).to_have_url(re.compile(r"action=chip\.force_proxy"))
     expect(page.locator("#audit tbody tr")).to_have_count(1)
 
@@ -172,7 +172,7 @@ def test_a_click_inside_a_live_part_is_never_dropped(visits: Visits, maria: User
     """While the part's own refreshing is on its way, a button in it still asks for its dialog."""
     new_chip(maria, "Suporte")
     page = visits.signed_in(maria, "/chips")
-    page.route("**/chips", lambda route: None)  # the refreshing never comes home
+    page.route("**/chips", lambda _route: None)  # the refreshing never comes home
     with page.expect_request(lambda request: request.url.endswith("/chips")):
         pass
     page.get_by_role("button", name="Excluir Suporte").click()

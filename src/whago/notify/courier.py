@@ -30,6 +30,11 @@ PLACES: Final[Mapping[str, str]] = {  # where a customer looks after an alert; a
     "quota_projected": "/dashboard",
     "channel_disabled": SETTINGS_PATH,
 }
+REPORT_PLACES: Final[Mapping[str, str]] = {
+    "monthly_report": "/usage",
+    "monthly_summary": "/admin/reports",
+    "daily_summary": "/admin/reports",
+}
 CHIPS_PATH: Final = "/chips"
 ALERTS_PATH: Final = "/admin/alerts"
 
@@ -127,7 +132,8 @@ class Courier:
 
     def _notice_letter(self, claim: Claim, notice: NoticeContent, translate: Translator, footer: str) -> Writing:
         title, message = notice_text(notice.kind, notice.level, notice.data, translate, self._zone(claim))
-        place = ALERTS_PATH if claim.is_admin else PLACES.get(notice.kind, CHIPS_PATH)
+        usual = ALERTS_PATH if claim.is_admin else PLACES.get(notice.kind, CHIPS_PATH)
+        place = REPORT_PLACES.get(notice.kind, usual)
         return Writing(
             claim.user_name,
             title,
