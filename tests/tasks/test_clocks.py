@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,7 +19,6 @@ from whago.domain.actions.clock_runs import (
     KEEP_RUNS,
     begin_run,
     end_run,
-    last_period,
     last_success,
     only_one,
     trim_runs,
@@ -27,16 +26,13 @@ from whago.domain.actions.clock_runs import (
 from whago.domain.actions.gateways import register_boot
 from whago.domain.actions.pool import delete_proxy
 from whago.domain.models import Assignment, Chip, ChipStatus, ClockRun, ExitIpObservation, Proxy
-from whago.domain.queries.system import clock_states, last_successes
-from whago.domain.rules.periods import Missed, Period
 from whago.errors import WhagoError
-from whago.kit import clock as wall
 from whago.kit import db
 from whago.kit.crypto import Vault
 from whago.kit.ids import new_id
 from whago.simulator import SimulatedProvider
 from whago.tasks.app import make_app
-from whago.tasks.clock import CalendarClock, Clock, Counts, Outcome, Tools, register, run_clock
+from whago.tasks.clock import Clock, Counts, Outcome, Tools, run_clock
 from whago.tasks.exit_ips import ExitWatch
 from whago.tasks.health import sweep
 from whago.tasks.metrics import ClockMetrics
@@ -177,114 +173,6 @@ def test_old_runs_are_removed_but_the_last_good_one(tools: Tools) -> None:
     assert left == [("often", NOW), ("rare", NOW - timedelta(days=200)), ("rare", NOW - timedelta(days=1))]
 
 
-class Calendar:
-    """A calendar clock that writes down for which days it ran, and fails for those in ``bad``."""
-
-    def __init__(self, missed: Missed = Missed.CATCH_UP) -> None:
-        self.ran: list[date] = []
-        self.bad: set[date] = set()
-        self.clock = CalendarClock("days", every_s=60, work=self._work, period=Period.DAY, missed=missed)
-
-    def _work(self, _tools: Tools, _now: datetime, period: date) -> Counts:
-        self.ran.append(period)
-        if period in self.bad:
-            raise ValueError("no paper")
-        return {"pages": 1}
-
-
-def yesterday() -> date:
-    return wall.now().astimezone(TZ).date() - timedelta(days=1)
-
-
-def done(clock: str, period: date) -> None:
-    with db.transaction() as tx:
-        tx.add(ClockRun(clock=clock, started_at=NOW, ended_at=NOW, period=period))
-
-
-def test_a_calendar_clock_runs_once_for_a_day_however_often_it_ticks(tools: Tools) -> None:
-    calendar = Calendar()
-    outcomes = [run_clock(calendar.clock, tools, ClockMetrics()) for _ in range(3)]
-    assert outcomes == [Outcome.DONE, Outcome.NOT_DUE, Outcome.NOT_DUE]
-    assert calendar.ran == [yesterday()]
-    assert [(run.period, run.counts, run.error) for run in all_runs()] == [(yesterday(), {"pages": 1}, None)]
-
-
-def test_missed_days_are_caught_up_each_with_a_run_of_its_own(tools: Tools) -> None:
-    calendar = Calendar()
-    done("days", yesterday() - timedelta(days=3))
-    assert run_clock(calendar.clock, tools, ClockMetrics()) is Outcome.DONE
-    assert calendar.ran == [yesterday() - timedelta(days=ago) for ago in (2, 1, 0)]
-    assert [run.period for run in all_runs()][1:] == calendar.ran
-
-
-def test_missed_days_are_skipped_where_the_table_says_so(tools: Tools) -> None:
-    calendar = Calendar(Missed.SKIP)
-    done("days", yesterday() - timedelta(days=3))
-    assert run_clock(calendar.clock, tools, ClockMetrics()) is Outcome.DONE
-    assert calendar.ran == [yesterday()]
-
-
-def test_a_day_that_failed_is_tried_again_before_the_next_one(tools: Tools) -> None:
-    calendar = Calendar()
-    done("days", yesterday() - timedelta(days=2))
-    calendar.bad = {yesterday() - timedelta(days=1)}
-    assert run_clock(calendar.clock, tools, ClockMetrics()) is Outcome.FAILED
-    assert calendar.ran == [yesterday() - timedelta(days=1)]
-    calendar.bad.clear()
-    assert run_clock(calendar.clock, tools, ClockMetrics()) is Outcome.DONE
-    assert calendar.ran[1:] == [yesterday() - timedelta(days=1), yesterday()]
-
-
-def test_trimming_keeps_the_knowledge_of_the_last_period(tools: Tools) -> None:
-    calendar = Calendar()
-    done("days", yesterday() - timedelta(days=1))
-    run_clock(calendar.clock, tools, ClockMetrics())
-    trim_runs(now=wall.now() + KEEP_RUNS * 10)
-    assert last_period("days") == yesterday()
-    assert run_clock(calendar.clock, tools, ClockMetrics()) is Outcome.NOT_DUE
-
-
-def test_people_see_the_whole_table_also_what_never_ran(tools: Tools) -> None:
-    calendar = Calendar()
-    clocks = (Clock("quick", 60, beat), calendar.clock, Clock("never", 3600, beat))
-    register((*clocks, Clock("gone", 60, beat)))
-    register(clocks)
-    run_clock(clocks[0], tools, ClockMetrics())
-    calendar.bad = {yesterday()}
-    run_clock(calendar.clock, tools, ClockMetrics())
-    quick, days, never = clock_states(now=wall.now())
-    assert (quick.clock, quick.every_s, quick.period_kind, quick.missed) == ("quick", 60, None, "skip")
-    assert quick.last_success_at == quick.last_started_at
-    assert not quick.is_late
-    assert (days.period_kind, days.missed, days.last_error) == ("day", "catch_up", "ValueError: no paper")
-    assert (days.last_success_at, days.is_late) == (None, True)
-    assert (never.last_started_at, never.last_success_at, never.is_late) == (None, None, True)
-    assert [one.is_late for one in clock_states(now=wall.now() + timedelta(minutes=4))] == [True, True, True]
-
-
-def test_the_metric_shows_the_last_success_of_every_worker_s_clocks(tools: Tools) -> None:
-    metrics = ClockMetrics(last_successes)
-    name = "whago_clock_last_success_timestamp_seconds"
-    with db.transaction() as tx:
-        tx.add(ClockRun(clock="elsewhere", started_at=NOW, ended_at=NOW))
-        tx.add(ClockRun(clock="elsewhere", started_at=NOW + timedelta(minutes=1), ended_at=NOW, error="failed"))
-    assert metrics.registry.get_sample_value(name, {"clock": "elsewhere"}) == NOW.timestamp()
-    url = db.engine().url.render_as_string(hide_password=False)
-    db.connect("postgresql://nobody@127.0.0.1:1/none")
-    try:
-        assert metrics.registry.get_sample_value(name, {"clock": "elsewhere"}) == NOW.timestamp()
-    finally:
-        db.engine().dispose()
-        db.connect(url)
-
-
-def test_the_reports_of_the_table_are_caught_up_and_everything_else_is_skipped() -> None:
-    caught_up = {one.name: one.period for one in all_clocks() if one.missed is Missed.CATCH_UP}
-    assert caught_up == {"daily_report": Period.DAY, "monthly_report": Period.MONTH}
-    skipped = {one.name for one in all_clocks() if one.missed is Missed.SKIP}
-    assert {"heartbeat", "usage_monitor", "usage_audit", "partitions", "retention", "deliveries"} <= skipped
-
-
 def test_the_table_names_every_clock_once_and_beat_has_it_all(tools: Tools) -> None:
     clocks = all_clocks()
     app = make_app("redis://127.0.0.1:1/0", clocks, tools, ClockMetrics())
@@ -420,7 +308,7 @@ def test_a_private_upstream_without_a_page_is_never_dialled(tools: Tools, simula
     before = simulated.state()["totals"]
     make_proxy(make_provider(tools.vault, port=simulated.port))
     make_chip(make_user("enterprise"))
-    assert ExitWatch().observe(tools, NOW) == {"seen": 0, "changed": 0, "failed": 0, "waiting": 0}
+    assert ExitWatch().observe(tools, NOW) == nothing_of("seen", "changed", "paused", "shared", "failed", "waiting")
     assert sweep(tools, NOW) == {"tried": 1, "failed": 0}
     assert simulated.state()["totals"] == before
 
@@ -446,3 +334,7 @@ def test_a_waiting_chip_gets_a_proxy_when_there_is_room(tools: Tools, proxy: Pro
         assert {one.status for one in tx.scalars(select(Chip))} == {ChipStatus.DISCONNECTED}
         active = tx.scalars(select(Assignment).where(Assignment.released_at.is_(None))).all()
     assert {one.chip_id for one in active} == set(chips)
+
+
+def nothing_of(*counts: str) -> dict[str, int]:
+    return dict.fromkeys(counts, 0)

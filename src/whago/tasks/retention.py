@@ -55,17 +55,31 @@ class Retention:
         """Month by month, the oldest first. Raises WhagoError: disk_full, ledger_differs; that month stays."""
         if tools.data_dir is None:
             return {}
-        exported = dropped = 0
+        counts = {"exported": 0, "dropped": 0}
+        refused: WhagoError | None = None
         try:
             for month in months_to_archive(keep_months=tools.ledger_months, now=now, tz=tools.tz):
-                archive = begin_archive(month, now=wall.now())
-                if not _is_whole(tools.data_dir / FOLDER, archive):
-                    self._export(tools.data_dir / FOLDER, month, tools)
-                    exported += 1
-                dropped += _drop(month)
+                try:
+                    self._archive_month(month, tools, counts)
+                except WhagoError as error:
+                    if error.code != "ledger_differs":
+                        raise
+                    log.error("retention.ledger_differs", month=f"{month:%Y-%m}")
+                    refused = error  # the other months need not wait for whoever looks into this one
         except Stopped:
             log.info("retention.stopped")
-        return {"exported": exported, "dropped": dropped}
+        if refused is not None:
+            raise refused
+        return counts
+
+    def _archive_month(self, month: date, tools: Tools, counts: dict[str, int]) -> None:
+        assert tools.data_dir is not None
+        folder = tools.data_dir / FOLDER
+        archive = begin_archive(month, now=wall.now())
+        if not _is_whole(folder, archive):
+            self._export(folder, month, tools)
+            counts["exported"] += 1
+        counts["dropped"] += _drop(month)
 
     def _export(self, folder: Path, month: date, tools: Tools) -> None:
         folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)

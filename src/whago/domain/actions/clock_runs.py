@@ -40,15 +40,14 @@ def only_one(clock: str) -> Iterator[bool]:
         raise WhagoError("unavailable", part="database") from error
     try:
         taken = bool(connection.scalar(_TAKE, key))
-        yield taken
-        if taken:
-            connection.execute(_GIVE, key)
+        try:
+            yield taken
+        finally:
+            if taken:
+                connection.execute(_GIVE, key)
     except DBAPIError as error:
-        connection.invalidate()
-        raise WhagoError("unavailable", part="database") from error
-    except BaseException:
         connection.invalidate()  # closes it, which frees the lock
-        raise
+        raise WhagoError("unavailable", part="database") from error
     finally:
         connection.close()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -10,7 +11,7 @@ from typing import Any, Final, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Select, Subquery, case, func, null, select, union_all
+from sqlalchemy import ColumnElement, Select, Subquery, func, select, union_all
 from sqlalchemy.orm import Session
 
 from whago.domain.models import Chip, Provider, UsageDay, UsageHour, User
@@ -64,10 +65,9 @@ def course(user_id: UUID | None, *, by: SplitBy, first: date, now: datetime, tz:
             source = _hours(by, days, tz, UsageHour.user_id == user_id).subquery("moved")
         else:
             source = _over_and_hours(by, days, added_up_until(db, days[0], days[-1]), tz)
-        top = _top(db, source, by)
-        points = _points(db, source, [part.id for part in top], days)
-    others = [Part(None, None)] if any(point.id is None for point in points) else []
-    return Course([*top, *others], points)
+        points = _points(db, source, days)
+        names = _names(db, by, {point.id for point in points if point.id is not None})
+    return Course([Part(key, names.get(key) if key else None) for key in _from_the_most(points)], points)
 
 
 def _over_and_hours(by: SplitBy, days: Sequence[date], cut: date, tz: ZoneInfo) -> Subquery:
@@ -90,23 +90,42 @@ def _hours(by: SplitBy, days: Sequence[date], tz: ZoneInfo, *which: ColumnElemen
     ).where(UsageHour.hour >= day_start(days[0], tz), *which)
 
 
-def _top(db: Session, source: Subquery, by: SplitBy) -> list[Part]:
-    ident, name = _NAMES[by]
-    total = func.sum(source.c.bytes)
-    sums = (
-        select(source.c.ident, total.label("total"))
-        .group_by(source.c.ident)
-        .order_by(total.desc(), source.c.ident)
-        .limit(TOP)
-        .subquery()
+def _points(db: Session, source: Subquery, days: Sequence[date]) -> list[DayPart]:
+    """The hours are read once; who moved most comes out of their sums."""
+    daily = (
+        select(
+            source.c.place,
+            source.c.ident,
+            func.sum(source.c.bytes).label("bytes"),
+            func.sum(source.c.cost).label("cost"),
+        )
+        .group_by(source.c.place, source.c.ident)
+        .cte("daily")
     )
-    query = select(sums.c.ident, name).join_from(sums, ident.class_, ident == sums.c.ident)
-    return [Part(key, told) for key, told in db.execute(query.order_by(sums.c.total.desc(), sums.c.ident))]
-
-
-def _points(db: Session, source: Subquery, top: Sequence[UUID | None], days: Sequence[date]) -> list[DayPart]:
-    part = case((source.c.ident.in_(top), source.c.ident), else_=null()).label("part")
-    query = select(source.c.place, part, func.sum(source.c.bytes), func.sum(source.c.cost)).group_by(
-        source.c.place, "part"
+    top = (
+        select(daily.c.ident)
+        .group_by(daily.c.ident)
+        .order_by(func.sum(daily.c.bytes).desc(), daily.c.ident)
+        .limit(TOP)
+        .subquery("top")
+    )
+    query = (
+        select(daily.c.place, top.c.ident, func.sum(daily.c.bytes), func.sum(daily.c.cost))
+        .select_from(daily)
+        .outerjoin(top, top.c.ident == daily.c.ident)
+        .group_by(daily.c.place, top.c.ident)
     )
     return [DayPart(days[place - 1], key, int(total), cost) for place, key, total, cost in db.execute(query)]
+
+
+def _names(db: Session, by: SplitBy, idents: Collection[UUID]) -> dict[UUID, str]:
+    ident, name = _NAMES[by]
+    return {key: told for key, told in db.execute(select(ident, name).where(ident.in_(idents)))}
+
+
+def _from_the_most(points: Sequence[DayPart]) -> list[UUID | None]:
+    """The others, if there are any, come last."""
+    totals: dict[UUID | None, int] = defaultdict(int)
+    for point in points:
+        totals[point.id] += point.bytes
+    return sorted(totals, key=lambda key: (key is None, -totals[key], str(key)))

@@ -36,9 +36,9 @@ LATE_AFTER: Final = 3  # intervals without a good run: one may be skipped, two a
 
 @dataclass(frozen=True, slots=True)
 class ClockState:
-    """A clock of the table and how it has been. ``period`` of the last good run: the first day of its day or month.
+    """A clock of the table and how it has been. ``last_period``: the first day of the last day or month that was done.
 
-    ``every_s`` and ``missed`` are None for a clock that only older workers have. ``is_late``: too long since a good run.
+    ``every_s`` and ``missed`` are None for a clock that only older workers have. ``is_late``: too long without success.
     """
 
     clock: str

@@ -15,7 +15,7 @@ from whago.domain.rules.pricing import GB
 from whago.notify.wording import notice_text
 from whago.web.deps import Zone
 from whago.web.pages.rendering import AdminPage, Page
-from whago.web.pages.series import SeriesBy, chosen_by, last_days
+from whago.web.pages.series import ALL_SPLITS, SeriesBy, chosen_by, last_days
 from whago.web.pages.throughput import SEEN_MAX_CHARS, throughput
 
 PATH: Final = "/admin"
@@ -62,15 +62,12 @@ def overview_page(
     }
     if page.is_fragment:
         return page.draw("admin/_overview.html", **facts)
-    return page.draw("admin/overview.html", **facts, **_series(page, tz, chosen_by(by, PROVIDER_ONLY)))
+    return page.draw("admin/overview.html", **facts, **_series(page, tz, chosen_by(by, ALL_SPLITS)))
 
 
 @router.get("/series")
 def series(page: AdminPage, tz: Zone, by: str = "") -> Response:
-    return page.draw("macros/_series.html", **_series(page, tz, chosen_by(by, PROVIDER_ONLY)))
-
-
-PROVIDER_ONLY: Final[tuple[SeriesBy, ...]] = ("provider", "customer")
+    return page.draw("macros/_series.html", **_series(page, tz, chosen_by(by, ALL_SPLITS)))
 
 
 def problems(page: Page, found: Overview) -> Sequence[Problem]:
@@ -153,5 +150,5 @@ def _series(page: Page, tz: Zone, by: SeriesBy | None) -> dict[str, Any]:
     return last_days(None, now=page.now, tz=tz, by=by) | {
         "series_href": f"{PATH}/series",
         "series_page": PATH,
-        "series_choices": PROVIDER_ONLY,
+        "series_choices": ALL_SPLITS,
     }

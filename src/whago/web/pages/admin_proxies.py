@@ -21,7 +21,7 @@ from whago.web.health_terms import term_sentence
 from whago.web.pages import labels
 from whago.web.pages.listing import address, id_or_none, next_page
 from whago.web.pages.rendering import AdminPage, Page
-from whago.web.pages.series import last_days
+from whago.web.pages.series import ALL_SPLITS, chosen_by, last_days
 from whago.web.parts import Parts
 
 PATH: Final = "/admin/proxies"
@@ -39,20 +39,21 @@ def proxies_page(
     tab: str = "providers",
     search: Search = None,
     provider: str = "",
+    by: str = "",
     cursor: Cursor = None,
 ) -> Response:
     """One tab, or for htmx the part of it that refreshes."""
     if tab == "pool":
         return _pool(page, parts, search or "", provider, cursor)
     if tab == "stats":
-        return _stats(page, parts, tz)
+        return _stats(page, parts, tz, by)
     return _providers(page, parts, cursor)
 
 
 @router.get("/series")
-def series(page: AdminPage, tz: Zone) -> Response:
+def series(page: AdminPage, tz: Zone, by: str = "") -> Response:
     """What all customers used in the last days, for its own refreshing."""
-    return page.draw("macros/_series.html", **_series(page, tz))
+    return page.draw("macros/_series.html", **_series(page, tz, by))
 
 
 @router.get("/dialogs/provider-new")
@@ -174,15 +175,20 @@ def _pool(page: Page, parts: Parts, search: str, provider: str, cursor: str | No
     )
 
 
-def _stats(page: Page, parts: Parts, tz: Zone) -> Response:
+def _stats(page: Page, parts: Parts, tz: Zone, by: str) -> Response:
     stats = stats_dashboard(now=page.now, tz=tz, probe_budget_bytes=parts.config.probe_bytes_per_day)
     if page.is_fragment:
         return page.draw("admin/_stats_figures.html", stats=stats)
-    return page.draw("admin/proxies.html", tab="stats", stats=stats, **_series(page, tz))
+    return page.draw("admin/proxies.html", tab="stats", stats=stats, **_series(page, tz, by))
 
 
-def _series(page: Page, tz: Zone) -> dict[str, Any]:
-    return last_days(None, now=page.now, tz=tz) | {"series_href": f"{PATH}/series"}
+def _series(page: Page, tz: Zone, by: str) -> dict[str, Any]:
+    days = last_days(None, now=page.now, tz=tz, by=chosen_by(by, ALL_SPLITS))
+    return days | {
+        "series_href": f"{PATH}/series",
+        "series_page": f"{PATH}?tab=stats",
+        "series_choices": ALL_SPLITS,
+    }
 
 
 def _provider_dialog(page: Page, one: ProviderView | None, api: str) -> Response:

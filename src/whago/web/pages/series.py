@@ -17,6 +17,8 @@ DAYS: Final = 30
 
 SeriesBy = SplitBy
 
+ALL_SPLITS: Final[tuple[SeriesBy, ...]] = ("provider", "customer")  # of charts of all customers together
+
 
 @dataclass(frozen=True, slots=True)
 class Day:
