@@ -1,6 +1,6 @@
 """Takes the pictures of the README from a running ``./whago up --demo``, in the system's Chromium.
 
-``python scripts/screenshots.py --url http://127.0.0.1:8000 --admin PASSWORD --customer EMAIL:PASSWORD``, both as the demo
+``python scripts/screenshots.py --url http://127.0.0.1:8000 --admin PASSWORD --customer EMAIL:PASSWORD``, as the demo
 printed them. The chips picture is of the customer, light; the overview is dark, so that both themes are to be seen.
 """
 
@@ -18,7 +18,7 @@ from whago.main.chromium import obtain_chromium
 IMAGES = Path(__file__).resolve().parent.parent / "docs/images"
 ADMIN_EMAIL = "admin@whago.local"
 WIDTH, HEIGHT = 1440, 900
-SETTLED_MS = 9_000  # the live throughput has its minute's first bars by then
+SETTLED_MS = 40_000  # most of the live throughput's minute is drawn by then
 
 
 @dataclass(frozen=True, slots=True)

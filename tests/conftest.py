@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import text
 
+from whago.domain.models import Base
+from whago.errors import WhagoError
 from whago.kit import db
 from whago.kit.crypto import Vault
 from whago.main.embedded import EmbeddedPostgres, EmbeddedValkey, private_data_dir
@@ -20,7 +22,15 @@ from whago.main.migrate import upgrade
 settings.register_profile("whago", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("whago")
 
+EMPTYINGS = 5  # of a database that somebody else writes to
 LAST = ("tests/e2e/",)  # the browser's driver keeps an event loop in this thread, so whatever needs its own goes first
+
+_TABLES = Base.metadata.sorted_tables[::-1]  # whoever refers to a table goes before it
+_USED = " UNION ALL ".join(f"SELECT '{table.name}' WHERE EXISTS (SELECT FROM {table.name})" for table in _TABLES)
+_RESTART = (  # deleting what is there takes a tenth of the time that truncating every table does
+    "SELECT setval(CAST(format('%I', sequencename) AS regclass), 1, false) FROM pg_sequences"
+    " WHERE schemaname = 'public' AND last_value IS NOT NULL"
+)
 
 SECRET = "test-secret-key-with-more-than-32-characters"
 
@@ -28,6 +38,7 @@ SECRET = "test-secret-key-with-more-than-32-characters"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--postgres-url", help="an empty database of your own server, instead of an embedded PostgreSQL")
     parser.addoption("--broker-url", help="your own Redis or Valkey, instead of an embedded one")
+    parser.addoption("--herd", type=int, default=60, help="how many chips come back at once in the herd test")
 
 
 @pytest.fixture(scope="session")
@@ -68,15 +79,24 @@ def database(_engine: None, postgres_url: str) -> str:
     """The database, holding the three first plans and nothing else. Returns its URL."""
     if db.engine().url.render_as_string(hide_password=False) != postgres_url:
         db.connect(postgres_url)
+    for attempt in range(1, EMPTYINGS + 1):
+        try:
+            _empty()
+            break
+        except WhagoError as error:
+            if error.code != "conflict" or attempt == EMPTYINGS:
+                raise
+    return postgres_url
+
+
+def _empty() -> None:
+    """May meet a process that a module shares and that is just writing: one of the two is then told of a deadlock."""
     with db.transaction() as tx:
-        tables = tx.scalars(
-            text(
-                "SELECT format('%I', tablename) FROM pg_tables WHERE schemaname = 'public'"
-                " AND tablename NOT IN ('alembic_version', 'plans') AND tablename NOT LIKE 'proxy\\_usage\\_logs\\_%'"
-            )
-        ).all()
-        tx.execute(text(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY CASCADE"))
-        tx.execute(text("DELETE FROM plans"))
+        used = set(tx.scalars(text(_USED)))
+        for table in _TABLES:
+            if table.name in used:
+                tx.execute(table.delete())
+        tx.execute(text(_RESTART))
         tx.execute(
             text(
                 "INSERT INTO plans"
@@ -86,7 +106,6 @@ def database(_engine: None, postgres_url: str) -> str:
                 " (gen_random_uuid(), 'Enterprise', 'enterprise', 297, 10, 5, false, now(), now())"
             )
         )
-    return postgres_url
 
 
 @pytest.fixture

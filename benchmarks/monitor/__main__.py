@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from sqlalchemy import select
+
 from benchmarks.gateway.machine import describe
 from benchmarks.monitor.filling import Installation, Size
 from benchmarks.monitor.measuring import Run, run_one
 from benchmarks.monitor.results import MONITOR, Stage, markdown, verdicts
 from benchmarks.monitor.traffic import Traffic
 from whago.domain.actions.clock_runs import begin_run, end_run
+from whago.domain.models import ClockRun
 from whago.kit import clock, db
 from whago.main.embedded import EmbeddedPostgres, private_data_dir
 from whago.main.migrate import upgrade
@@ -73,6 +76,7 @@ def _stage(server: EmbeddedPostgres, options: argparse.Namespace, tz: ZoneInfo, 
     def run(name: str) -> Run:
         done = run_one(name, url=server.url, zone=options.zone, postmaster=server.pid or 0)
         _say(f"  {name}: {done.seconds:.2f} s, {done.peak_mib:.0f} MiB, {done.outcome}")
+        _check(name)
         return done
 
     traffic = Traffic(tz)
@@ -87,6 +91,15 @@ def _stage(server: EmbeddedPostgres, options: argparse.Namespace, tz: ZoneInfo, 
         if one.name != MONITOR and not options.monitor_only:
             stage.others[one.name] = run(one.name)
     return stage
+
+
+def _check(clock_name: str) -> None:
+    """Figures of an installation in which something does not add up would be figures of repairs."""
+    with db.transaction() as tx:
+        query = select(ClockRun.counts).where(ClockRun.clock == clock_name).order_by(ClockRun.id.desc()).limit(1)
+        counts = tx.scalar(query) or {}
+    if counts.get("repaired"):
+        raise RuntimeError(f"{clock_name} found {counts['repaired']} differences in what was filled in")
 
 
 def _succeeded_five_minutes_ago() -> None:

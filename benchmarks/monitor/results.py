@@ -57,11 +57,32 @@ def verdicts(stages: Sequence[Stage]) -> list[tuple[str, str, bool]]:
     ]
 
 
+MONITOR_NOTE: Final = """\
+Each run is a process of its own, after every chip has moved bytes again through the real `record_usage`. The first run
+ever finds no checkpoint of any chip and adds up each one's month, once. The ledger's hours are the newest ones, so most
+of it is in months that are still open: the monitor leaves little out for its age."""
+OTHERS_NOTE: Final = """\
+All of the table, with their code in one process. `usage_audit` is the one that looks at everything: once a night it
+adds up both open months, fifty customers at a time; it grows with these months, not with those before. `exit_ips` and
+`health` wait for upstreams that are not there. A calendar clock that has done its period is `not_due`."""
+
+
 def markdown(head: Mapping[str, str], stages: Sequence[Stage]) -> str:
     lines = ["# The clocks on a large installation", ""]
     lines += [f"- {name}: {value}" for name, value in head.items()]
-    lines += ["", "## The usage monitor", "", *_monitor(stages), "", "## Targets", "", *_targets(stages)]
-    lines += ["", "## Every clock, one run each", "", *_others(stages), ""]
+    lines += [
+        "",
+        "## The usage monitor",
+        "",
+        *_monitor(stages),
+        "",
+        MONITOR_NOTE,
+        "",
+        "## Targets",
+        "",
+        *_targets(stages),
+    ]
+    lines += ["", "## Every clock, one run each", "", *_others(stages), "", OTHERS_NOTE, ""]
     return "\n".join(lines)
 
 

@@ -176,6 +176,13 @@ def test_another_process_at_the_same_address_frees_the_chips_at_once(chip_id: UU
         claim(chip_id, first, now=NOW + SECOND)
 
 
+def test_the_first_signs_of_life_may_come_at_the_same_moment(database: str) -> None:
+    bridge_id = new_id()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: beat(bridge_id, now=NOW), range(8)))
+    assert [load.bridge_id for load in living_bridges(now=NOW)] == [bridge_id]
+
+
 def test_a_goodbye_frees_the_chips_at_once(chip_id: UUID) -> None:
     leaving, other = a_bridge(), a_bridge()
     claim(chip_id, leaving)

@@ -72,9 +72,8 @@ def test_the_chart_is_split_and_told_in_money(visits: Visits, maria: User) -> No
     page.evaluate("htmx.trigger('#series', 'refresh')")
     expect(page.get_by_role("button", name="R$", exact=True)).to_have_attribute("aria-pressed", "true")
     expect(page.locator(".legend li")).to_have_count(3)
-    box = page.locator("#series .u-over").bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + box["width"] - 12, box["y"] + box["height"] / 2)
+    drawing = page.locator("#series .u-over")
+    drawing.hover(position={"x": drawing.evaluate("element => element.clientWidth") - 12, "y": 60})
     expect(page.locator("#series .chart-tip")).to_contain_text("Cobrança: 30 MB · R$")
     page.reload()
     expect(page.locator(".legend li")).to_have_count(3)

@@ -115,9 +115,7 @@ def test_a_refused_chip_tells_its_owner_why(plain_rig: Rig) -> None:
     assert http_answer(gateway.port, chip, "wrong", plain_rig.target()) == (407, "bad_credential")
     assert socks_answer(gateway.port, chip, "token", plain_rig.target()) == 1
     plain_rig.bank.passes[UUID(chip)] = Refused("exit_ip_changed", known.credential_hash)
-    assert eventually(
-        lambda: http_answer(gateway.port, chip, "token", plain_rig.target()) == (503, "exit_ip_changed")
-    )
+    assert eventually(lambda: http_answer(gateway.port, chip, "token", plain_rig.target()) == (503, "exit_ip_changed"))
 
 
 def test_a_control_plane_that_does_not_answer(plain_rig: Rig) -> None:

@@ -20,9 +20,7 @@ ROTATED_BY_USER = "rotated_by_user"
 FORCED = "forced_by_admin"
 
 
-def rotate_proxy(
-    owner_id: UUID, chip_id: UUID, *, now: datetime, per_day: int = ROTATIONS_PER_DAY
-) -> Assignment:
+def rotate_proxy(owner_id: UUID, chip_id: UUID, *, now: datetime, per_day: int = ROTATIONS_PER_DAY) -> Assignment:
     """A new sticky identifier; for a static IP another proxy. At most ``per_day`` within 24 hours.
 
     Raises WhagoError: rotation_limit, no_healthy_proxy.

@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from whago.domain.models import Bridge, Chip, ChipHold, ChipSignalKey
@@ -34,12 +35,15 @@ def beat_bridge(
     bridge_id: UUID, *, url: str, started_at: datetime, max_chips: int, is_draining: bool, now: datetime
 ) -> None:
     """A sign of life. The first one ends whoever had this address before: two processes cannot listen there."""
+    first = insert(Bridge).values(
+        id=bridge_id, url=url, started_at=started_at, alive_since=now, last_seen_at=now, max_chips=max_chips
+    )
     with transaction() as db:
-        bridge = db.get(Bridge, bridge_id, with_for_update=True)
-        if bridge is None:
-            _end_predecessors(db, url, now)
-            bridge = Bridge(id=bridge_id, started_at=started_at, alive_since=now, last_seen_at=now)
-            db.add(bridge)
+        # Two beats of one process may be the first: one that is due, and one because a claim found it unknown.
+        is_new = db.scalar(first.on_conflict_do_nothing().returning(Bridge.id)) is not None
+        bridge = db.get_one(Bridge, bridge_id, with_for_update=True)
+        if is_new:
+            _end_predecessors(db, bridge, now)
         if bridge.stopped_at is not None or now - bridge.last_seen_at > DEAD_AFTER:
             bridge.alive_since, bridge.stopped_at = now, None
         bridge.url, bridge.max_chips, bridge.is_draining = url, max_chips, is_draining
@@ -162,8 +166,9 @@ def reseal_state_keys(*, vault: Vault) -> int:
         return len(holds)
 
 
-def _end_predecessors(db: Session, url: str, now: datetime) -> None:
-    before = list(db.scalars(select(Bridge.id).where(Bridge.url == url, Bridge.stopped_at.is_(None)).with_for_update()))
+def _end_predecessors(db: Session, heir: Bridge, now: datetime) -> None:
+    there = select(Bridge.id).where(Bridge.url == heir.url, Bridge.id != heir.id, Bridge.stopped_at.is_(None))
+    before = list(db.scalars(there.with_for_update()))
     db.execute(update(Bridge).where(Bridge.id.in_(before)).values(stopped_at=now))
     _free_chips_of(db, before)
 

@@ -120,7 +120,7 @@ def _points(db: Session, source: Subquery, days: Sequence[date]) -> list[DayPart
 
 def _names(db: Session, by: SplitBy, idents: Collection[UUID]) -> dict[UUID, str]:
     ident, name = _NAMES[by]
-    return {key: told for key, told in db.execute(select(ident, name).where(ident.in_(idents)))}
+    return {row[0]: row[1] for row in db.execute(select(ident, name).where(ident.in_(idents)))}
 
 
 def _from_the_most(points: Sequence[DayPart]) -> list[UUID | None]:
