@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import Any
 
 from fastapi.testclient import TestClient
@@ -26,3 +27,13 @@ def visitor(app: Any, user: User | None = None, language: str = "pt-BR") -> Test
 def part(client: TestClient, path: str) -> Any:
     """The same address as htmx asks for it."""
     return client.get(path, headers={"HX-Request": "true"})
+
+
+def text_of(html: str) -> str:
+    """What a reader sees, without tags, with plain spaces."""
+    words = re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", html)))
+    return words.replace("\N{NO-BREAK SPACE}", " ").replace("\N{NARROW NO-BREAK SPACE}", " ")
+
+
+def rows(html: str) -> list[str]:
+    return [text_of(row) for row in re.findall(r"<tr id=.*?</tr>", html, re.S)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -17,8 +15,7 @@ from sqlalchemy import update
 from tests.e2e.seeding import Meter, assignment_of, make_account, make_admin, new_chip, ready_pool, settle
 from tests.factories import make_plan, make_proxy
 from tests.web.api_setup import Caller
-from tests.web.page_setup import part, visitor
-from whago.domain.actions.chips import delete_chip
+from tests.web.page_setup import part, rows, text_of, visitor
 from whago.domain.actions.clock_runs import begin_run, end_run
 from whago.domain.models import (
     Assignment,
@@ -49,21 +46,11 @@ def maria(app: FastAPI, vault: Vault) -> User:
     return make_account("business", name="Maria Duarte", email="maria@example.com")
 
 
-def text_of(html: str) -> str:
-    """What a reader sees, without tags, with plain spaces."""
-    words = re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", html)))
-    return words.replace("\N{NO-BREAK SPACE}", " ").replace("\N{NARROW NO-BREAK SPACE}", " ")
-
-
 def beat() -> None:
     now = clock.now()
     run = begin_run("heartbeat", now=now, not_within=timedelta(0))
     assert run is not None
     end_run(run, counts={}, error=None, now=now)
-
-
-def rows(html: str) -> list[str]:
-    return [text_of(row) for row in re.findall(r"<tr id=.*?</tr>", html, re.S)]
 
 
 def test_the_overview_tells_today_the_month_and_who_is_near(app: FastAPI, boss: User, maria: User) -> None:
@@ -308,58 +295,6 @@ def test_every_change_of_a_status_is_on_the_timeline(app: FastAPI, maria: User) 
     assert drawn
     words = re.findall(r'data-tip="([^"]+)"', drawn[0])
     assert words == ["Created", "Connected", "Disconnected", "Connected"]
-
-
-def test_the_months_and_their_chips_are_told_and_can_be_taken_along(app: FastAPI, maria: User) -> None:
-    meter = Meter.start()
-    first, second = new_chip(maria, "Suporte").chip_id, new_chip(maria, "=HYPERLINK(1)").chip_id
-    now = clock.now()
-    before = (now.replace(day=1) - timedelta(days=3)).replace(hour=15)
-    meter.move(first, 300_000_001)
-    meter.move(second, 100_000_000)
-    meter.move(first, 50_000_000, at=before)
-    client = visitor(app, maria, "en")
-    html = client.get("/usage").text
-    told = rows(html)
-    assert "Suporte" in told[0]
-    assert "75% 300 MB R$7.50" in told[0]
-    assert "24.9% 100 MB R$2.50" in told[1]
-    past = client.get(f"/usage?month={before:%Y-%m}").text
-    assert "50 MB · R$1.25" in text_of(past)
-    assert "data-live" not in re.search(r'<div class="stack" id="usage"[^>]*>', past)[0]  # type: ignore[index]
-    file = client.get(f"/usage/{now:%Y-%m}.csv")
-    assert file.headers["Content-Type"].startswith("text/csv")
-    assert f"whago-{now:%Y-%m}.csv" in file.headers["Content-Disposition"]
-    lines = list(csv.reader(io.StringIO(file.content.decode("utf-8-sig"))))
-    assert lines[0] == ["Month", "chip_id", "Chip", "bytes", "GB", "Cost (BRL)"]
-    assert lines[1] == [f"{now:%Y-%m}", str(first), "Suporte", "300000001", "0.300000001", "7.500000025"]
-    assert lines[2][2:] == ["'=HYPERLINK(1)", "100000000", "0.1", "2.50"]
-    assert len(lines) == 3
-    assert client.get("/usage/2026-13.csv").status_code == 404
-    assert "Suporte" not in visitor(app, make_account("business")).get("/usage").text
-
-
-def test_a_deleted_chip_stays_on_the_bill(app: FastAPI, maria: User) -> None:
-    chip = new_chip(maria, "Antigo").chip_id
-    Meter.start().move(chip, 5_000_000)
-    delete_chip(maria.id, chip, now=clock.now())
-    html = visitor(app, maria, "en").get("/usage").text
-    assert "Antigo deleted" in rows(html)[0]
-    assert f'href="/chips/{chip}"' not in html
-
-
-def test_the_time_zone_of_the_settings_counts_before_the_browsers(app: FastAPI, maria: User) -> None:
-    client = visitor(app, maria, "en")
-    client.cookies.set("whago_tz", "Asia/Tokyo")
-    assert "12:00" in text_of(part(client, "/dashboard/usage").text)  # 03:00 UTC is noon in Tokyo
-    token = client.cookies["whago_csrf"]
-    path, headers = "/api/v1/auth/me", {"X-CSRF-Token": token}
-    answer = client.patch(path, json={"time_zone": "Europe/Paris"}, headers=headers)
-    assert answer.json()["time_zone"] == "Europe/Paris"
-    assert "4:00" in text_of(part(client, "/dashboard/usage").text)
-    assert client.patch(path, json={"time_zone": "Mars/Phobos"}, headers=headers).status_code == 422
-    assert client.patch(path, json={"name": "M"}, headers=headers).json()["time_zone"] == "Europe/Paris"
-    assert client.patch(path, json={"time_zone": None}, headers=headers).json()["time_zone"] is None
 
 
 def test_the_audit_log_is_searched(app: FastAPI, admin: Caller, boss: User) -> None:
