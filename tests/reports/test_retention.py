@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from tests.conftest import SECRET
 from tests.factories import TZ
@@ -24,7 +25,7 @@ from whago.domain.actions import retention as actions
 from whago.domain.actions.gateways import register_boot
 from whago.domain.actions.monitor import check_usage
 from whago.domain.actions.month_closing import close_month
-from whago.domain.models.usage import ensure_partition
+from whago.domain.models.usage import ensure_partition, forget_partitions
 from whago.domain.queries.report_files import report_csv
 from whago.domain.queries.reports import Reporting, month_overview
 from whago.domain.rules.report_tables import TABLES
@@ -39,8 +40,15 @@ PARTITION = "proxy_usage_logs_2026_10"
 LATER = IN_OCTOBER + timedelta(days=120)  # February: with two months kept, October is old
 
 
+LEDGER_MONTHS = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'proxy_usage_logs'::regclass"
+
+
 @pytest.fixture
 def ground(database: str) -> Iterator[Ground]:
+    with db.transaction() as tx:  # months that other tests have used are none of these tests' business
+        for name in tx.scalars(text(LEDGER_MONTHS)).all():
+            tx.execute(text(f"DROP TABLE {name}"))
+    forget_partitions()
     made = Ground()
     made.october()
     made.use("a1", 7 * MB, IN_NOVEMBER)

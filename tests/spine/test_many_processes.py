@@ -118,7 +118,7 @@ def test_sighup_reads_again_what_nobody_told(stage: Stage, processes: int) -> No
     chips = stage.chips(user, 2)
     gateway.wait_for_port()
     tunnels = [
-        [open_http(gateway.port, str(chip), token, f"{SMALL_HOST}:443") for _ in range(4)] for chip, token in chips
+        [open_http(gateway.port, str(chip), token, f"{SMALL_HOST}:443") for _ in range(12)] for chip, token in chips
     ]
     with transaction() as db:
         db.execute(update(Chip).where(Chip.id == chips[0][0]).values(deleted_at=func.now()))

@@ -64,6 +64,7 @@ def test_a_chip_for_an_external_engine(owner: Caller, pool: tuple[Provider, Prox
     proxy = chip["proxy"]
     assert set(proxy) == {
         "provider", "region", "proxy_type", "health_score", "session_identifier", "exit_ip", "assigned_at",
+        "expected_exit_ip", "paused_at",
     }  # fmt: skip
     assert proxy["provider"] == pool[0].name
     assert proxy["session_identifier"] == f"chip-{chip['id']}"

@@ -248,6 +248,11 @@ class QuotaLease(Base):
 _known_partitions: set[date] = set()
 
 
+def forget_partitions() -> None:
+    """Ask the database again which months have one."""
+    _known_partitions.clear()
+
+
 def ensure_partition(db: Session, month: date) -> None:
     """Makes the ledger's partition of a month; harmless when it stands. Also called before every write."""
     if month in _known_partitions:
