@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from uuid import UUID
 
 import pytest
@@ -20,6 +21,7 @@ from tests.gateway.wire import (
     read_head,
     read_to_end,
 )
+from whago.gateway import reporter
 
 OPENERS = {"http": open_http, "socks5": open_socks5}
 
@@ -143,3 +145,32 @@ def _send_in_thread(sock: socket.socket, payload: bytes) -> threading.Thread:
     thread = threading.Thread(target=sock.sendall, args=(payload,), daemon=True)
     thread.start()
     return thread
+
+
+def test_tunnels_that_end_while_a_long_report_is_under_way_are_billed_once(
+    plain_rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report of many parts takes a while. What ends meanwhile gives its slot back once, after its last figures."""
+    monkeypatch.setattr(reporter, "MAX_ROWS", 1)
+    upstream, gateway = plain_rig.upstream(), plain_rig.gateway()
+    gateway.control.slow_s = 0.01
+    chip, user = plain_rig.chip(upstream)
+
+    def talk(sock: socket.socket, times: int) -> None:
+        for _ in range(times):
+            sock.sendall(b"hello")
+            assert read_exactly(sock, 5) == b"hello"
+            time.sleep(0.005)  # so that reports see it between its words
+        sock.close()
+
+    for _ in range(4):
+        opened = [open_http(gateway.port, chip, "token", plain_rig.target()) for _ in range(12)]
+        talkers = [threading.Thread(target=talk, args=(sock, 3 + number)) for number, sock in enumerate(opened)]
+        for talker in talkers:
+            talker.start()
+        for talker in talkers:
+            talker.join()
+    assert eventually(lambda: plain_rig.bank.used(user) == upstream.total, 30), "the ledger is the wire"
+    file = gateway.gateway.plane.segments.file
+    assert eventually(lambda: file.live_slots == 0, 30)
+    assert {usage.tunnel_id for report in gateway.control.reports for usage in report.usages} == set(range(1, 49))

@@ -66,12 +66,12 @@ class Reporter:
     async def report(self) -> None:
         """Everything that has changed, in as many reports as it takes. Raises ControlUnavailable; nothing is lost."""
         self._going_back += self._book.take_releases(time.monotonic())
-        await self._tell(self._plane.segments.take_dirty())
+        await self._tell()
 
     async def finish(self) -> None:
         """The last reports: every counter and every lease. Raises ControlUnavailable."""
         self._going_back += self._book.take_all()
-        await self._tell(self._plane.segments.take_dirty())
+        await self._tell()
 
     async def _pause(self) -> None:
         try:
@@ -81,18 +81,23 @@ class Reporter:
             pass
         self._wake.clear()
 
-    async def _tell(self, dirty: list[Segment]) -> None:
-        is_news = bool(dirty or self._going_back or self._plane.tally.dials)
+    async def _tell(self) -> None:
+        """What has news at this moment; what gets some meanwhile comes behind it, and waits for the next round."""
+        book = self._plane.segments
+        left = book.dirty_count
+        is_news = bool(left or self._going_back or self._plane.tally.dials)
         if not is_news and self.age_s < min(HEARTBEAT_S, self._book.shortest_valid_s / 4):
             return
-        batches = [dirty[start : start + MAX_ROWS] for start in range(0, len(dirty), MAX_ROWS)] or [[]]
-        for number, batch in enumerate(batches):
-            last = number == len(batches) - 1
+        while True:
+            batch = book.take_dirty(min(left, MAX_ROWS))
+            left -= len(batch)
             try:
-                await self._send(batch, self._going_back if last else [])
+                await self._send(batch, [] if left else self._going_back)
             except BaseException:  # unanswered, or cancelled at the stop
-                self._plane.segments.put_back([segment for rest in batches[number:] for segment in rest])
+                book.put_back(batch)
                 raise
+            if not left:
+                return
 
     async def _send(self, segments: list[Segment], releases: list[Account]) -> None:
         """One report. What is final at this moment has no more news, so its slot is free once it is committed."""

@@ -110,10 +110,18 @@ class SegmentBook:
         """Raises CounterFileFull."""
         return Segment(tunnel_id, chip_pass, self._calendar, self.file, self._dirty.append)
 
-    def take_dirty(self) -> list[Segment]:
-        """What has news. What is counted from now on is news again."""
-        dirty = self._dirty[:]
-        self._dirty.clear()
+    @property
+    def dirty_count(self) -> int:
+        """How many have news."""
+        return len(self._dirty)
+
+    def take_dirty(self, most: int) -> list[Segment]:
+        """The first with news, at most ``most``, for a report that is made at once.
+
+        What is counted from now on is news again: a segment that was taken and not yet reported would be told twice.
+        """
+        dirty = self._dirty[:most]
+        del self._dirty[:most]
         for segment in dirty:
             segment.dirty = False
         return dirty
