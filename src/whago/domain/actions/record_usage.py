@@ -32,7 +32,6 @@ from whago.domain.models.dialled import SessionDials, take_dials
 from whago.domain.models.ledger import Metered, Moved, put_rows
 from whago.domain.models.quota import Allowance, allowances, lock_months
 from whago.domain.models.quota_alerts import tell_threshold
-from whago.domain.models.rollups import add_to_rollups
 from whago.domain.rules.channels import EXHAUSTED_PERCENT, passed_threshold
 from whago.domain.rules.months import billing_month
 from whago.domain.rules.thresholds import WARNING_PERCENT, OnLimit, is_spent, is_warned
@@ -93,8 +92,7 @@ def record_usage(
         for month in sorted({month for _user, month in touched}):
             ensure_partition(db, month)
         rows = lock_months(db, touched, now)
-        moved = put_rows(db, boot_id, usages, months, is_demo=is_demo)
-        add_to_rollups(db, moved, now)
+        moved = put_rows(db, boot_id, usages, months, now=now, is_demo=is_demo)
         plans = allowances(db, {user_id for user_id, _month in rows})
         _add_to_months(db, moved, rows, plans, now)
         _show_activity(db, moved, rows, plans)

@@ -1,7 +1,9 @@
 """Writing the ledger: one statement takes a whole report, keeps the greatest counters and tells what moved.
 
 The database merges, prices and sums, because a gateway that opens thousands of tunnels a second must not do it row by
-row. The caller holds the locks of the customers' months, so nobody moves these rows meanwhile.
+row. In the same statement hours, chip months, price months and proxies move by what the ledger moved. The caller holds
+the locks of the customers' months, so nobody moves these rows meanwhile; only proxies are shared by customers, and are
+taken in the order of their ids, so that two reports never wait for each other in a circle.
 """
 
 from __future__ import annotations
@@ -120,17 +122,54 @@ _PUT: Final = text(
            SET bytes_up = excluded.bytes_up, bytes_down = excluded.bytes_down, overhead = excluded.overhead,
                bytes_transferred = excluded.bytes_transferred, session_start = excluded.session_start,
                session_end = excluded.session_end, cost = excluded.cost
+    ), added AS (
+        SELECT user_id, chip_id, proxy_id, provider_id, price_id, hour, month_year,
+               CAST(sum(total - before) AS bigint) AS bytes, sum(cost - cost_before) AS cost,
+               max(session_end) AS last_at
+          FROM moved
+         GROUP BY user_id, chip_id, proxy_id, provider_id, price_id, hour, month_year
+    ), hours AS (
+        INSERT INTO usage_hours AS old (chip_id, provider_id, hour, user_id, total_bytes, total_cost, changed_at)
+        SELECT chip_id, provider_id, hour, user_id, sum(bytes), sum(cost), :now
+          FROM added
+         GROUP BY chip_id, provider_id, hour, user_id
+            ON CONFLICT (chip_id, provider_id, hour) DO UPDATE
+           SET total_bytes = old.total_bytes + excluded.total_bytes,
+               total_cost = old.total_cost + excluded.total_cost, changed_at = excluded.changed_at
+    ), chip_months AS (
+        INSERT INTO chip_usage_months AS old (chip_id, month_year, user_id, total_bytes, total_cost, changed_at)
+        SELECT chip_id, month_year, user_id, sum(bytes), sum(cost), :now
+          FROM added
+         GROUP BY chip_id, month_year, user_id
+            ON CONFLICT (chip_id, month_year) DO UPDATE
+           SET total_bytes = old.total_bytes + excluded.total_bytes,
+               total_cost = old.total_cost + excluded.total_cost, changed_at = excluded.changed_at
+    ), price_months AS (
+        INSERT INTO usage_price_months AS old (
+            month_year, chip_id, proxy_id, price_id, provider_id, user_id, total_bytes, total_cost
+        )
+        SELECT month_year, chip_id, proxy_id, price_id, provider_id, user_id, sum(bytes), sum(cost)
+          FROM added
+         GROUP BY month_year, chip_id, proxy_id, price_id, provider_id, user_id
+            ON CONFLICT (month_year, chip_id, proxy_id, price_id) DO UPDATE
+           SET total_bytes = old.total_bytes + excluded.total_bytes,
+               total_cost = old.total_cost + excluded.total_cost
+    ), of_proxies AS (
+        SELECT proxy_id, CAST(sum(bytes) AS bigint) AS bytes FROM added GROUP BY proxy_id
+    ), taken AS (
+        SELECT id FROM proxies WHERE id IN (SELECT proxy_id FROM of_proxies) ORDER BY id FOR NO KEY UPDATE
+    ), proxy_totals AS (
+        UPDATE proxies SET total_bytes_used = total_bytes_used + of_proxies.bytes
+          FROM taken JOIN of_proxies ON of_proxies.proxy_id = taken.id
+         WHERE proxies.id = taken.id
     )
-    SELECT user_id, chip_id, proxy_id, provider_id, price_id, hour, month_year,
-           CAST(sum(total - before) AS bigint), sum(cost - cost_before), max(session_end)
-      FROM moved
-     GROUP BY user_id, chip_id, proxy_id, provider_id, price_id, hour, month_year
+    SELECT * FROM added
     """
 )
 
 
 def put_rows(
-    db: Session, boot_id: UUID, usages: Sequence[Metered], months: dict[datetime, date], *, is_demo: bool
+    db: Session, boot_id: UUID, usages: Sequence[Metered], months: dict[datetime, date], *, now: datetime, is_demo: bool
 ) -> list[Moved]:
     """Writes a report and returns what it added; rows that stand already add nothing. ``months``: of each hour.
 
@@ -141,7 +180,7 @@ def put_rows(
     one_each = _greatest_of_each_key(usages)
     told = {name: array_literal(list(map(getter, one_each))) for name, getter in _GETTERS.items()}
     month_year = array_literal([months[usage.hour] for usage in one_each])
-    rows = db.execute(_PUT, {**told, "month_year": month_year, "boot_id": boot_id, "is_demo": is_demo})
+    rows = db.execute(_PUT, {**told, "month_year": month_year, "boot_id": boot_id, "now": now, "is_demo": is_demo})
     return [Moved(*row) for row in rows]
 
 
