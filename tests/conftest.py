@@ -40,7 +40,9 @@ SECRET = "test-secret-key-with-more-than-32-characters"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--postgres-url", help="an empty database of your own server, instead of an embedded PostgreSQL")
     parser.addoption("--broker-url", help="your own Redis or Valkey, instead of an embedded one")
-    parser.addoption("--herd", type=int, default=60, help="how many chips come back at once in the herd test")
+    parser.addoption("--crowd", type=int, default=300, help="how many tunnels at once in the overload test")
+    parser.addoption("--kills", type=int, default=30, help="how many gateways are killed under load")
+    parser.addoption("--herd", type=int, default=40, help="how many chips come back at once in the herd test")
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +81,12 @@ def _engine(postgres_url: str) -> Iterator[None]:
 @pytest.fixture
 def database(_engine: None, postgres_url: str) -> str:
     """The database, holding the three first plans and nothing else. Returns its URL."""
+    empty_database(postgres_url)
+    return postgres_url
+
+
+def empty_database(postgres_url: str) -> None:
+    """For whoever shares one world among many tests; everybody else asks for ``database``."""
     if db.engine().url.render_as_string(hide_password=False) != postgres_url:
         db.connect(postgres_url)
     for attempt in range(1, EMPTYINGS + 1):
@@ -91,12 +99,12 @@ def database(_engine: None, postgres_url: str) -> str:
         except WhagoError as error:
             if error.code != "conflict" or attempt == EMPTYINGS:
                 raise
-    return postgres_url
 
 
 def _empty() -> None:
     """May meet a process that a module shares and that is just writing: one of the two is then told of a deadlock."""
     with db.transaction() as tx:
+        tx.execute(text("SET LOCAL whago.audit_maintenance = 'on'"))  # else the audit log refuses
         used = set(tx.scalars(text(_USED)))
         for table in _TABLES:
             if table.name in used:

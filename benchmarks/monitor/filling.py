@@ -85,15 +85,15 @@ SELECT chip_id, provider_id, hour, user_id, {TUNNELS_PER_HOUR} * (100420 + n),
        {TUNNELS_PER_HOUR} * round((100420 + n) * cost_per_gb / bytes_per_gb, 15), hour + interval '50 minutes'
 FROM generate_series(CAST(:first AS timestamptz), :last, interval '1 hour') hour CROSS JOIN bench_chips
 """)
-_MONTHS: Final = (
-    """
+_PRICE_MONTHS: Final = """
     INSERT INTO usage_price_months (month_year, chip_id, proxy_id, price_id, provider_id, user_id, total_bytes,
                                     total_cost)
     SELECT CAST(date_trunc('month', h.hour AT TIME ZONE :zone) AS date) AS month_year, b.chip_id, b.proxy_id,
            b.price_id, b.provider_id, b.user_id, sum(h.total_bytes), sum(h.total_cost)
     FROM usage_hours h JOIN bench_chips b USING (chip_id)
     GROUP BY 1, 2, 3, 4, 5, 6
-    """,
+"""
+TOTALS: Final = (  # of usage_price_months
     """
     INSERT INTO chip_usage_months (chip_id, month_year, user_id, total_bytes, total_cost, changed_at)
     SELECT chip_id, month_year, user_id, total_bytes, total_cost, CAST(:filled AS timestamptz) FROM usage_price_months
@@ -108,9 +108,7 @@ _MONTHS: Final = (
     FROM (SELECT proxy_id, sum(total_bytes) AS bytes FROM usage_price_months GROUP BY 1) x WHERE x.proxy_id = p.id
     """,
 )
-_FORGET: Final = (
-    "TRUNCATE usage_price_months, chip_usage_months, user_proxy_costs, usage_checkpoints, proxy_usage_totals CASCADE"
-)
+FORGET_TOTALS: Final = "TRUNCATE chip_usage_months, user_proxy_costs, usage_checkpoints, proxy_usage_totals CASCADE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +175,10 @@ class Installation:
     def _sum_up(self) -> None:
         with db.transaction() as tx:
             tx.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_S}s'"))
-            tx.execute(text(_FORGET))
+            for statement in (FORGET_TOTALS, "TRUNCATE usage_price_months"):
+                tx.execute(text(statement))
             values = {"zone": self.tz.key, "filled": self.newest + timedelta(minutes=50)}
-            for statement in _MONTHS:
+            for statement in (_PRICE_MONTHS, *TOTALS):
                 names = text(statement).compile().params
                 tx.execute(text(statement), {name: values[name] for name in names})
 

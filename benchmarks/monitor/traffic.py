@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -20,16 +21,20 @@ BYTES_PER_STEP: Final = 3_000
 
 
 class Traffic:
-    """Each chip keeps one tunnel open; every ``move`` adds to all of them."""
+    """Each chip keeps one tunnel open; every ``move`` adds to all of them. ``chips``: how many; None is all."""
 
-    def __init__(self, tz: ZoneInfo) -> None:
+    def __init__(self, tz: ZoneInfo, chips: int | None = None) -> None:
         self.tz = tz
         self.boot: UUID = new_id()
         self.steps = 0
         register_boot(self.boot, host="bench", pid=1, port=1, now=clock.now())
         with db.transaction() as tx:
             self.chips = tx.execute(
-                text("SELECT n, user_id, chip_id, proxy_id, assignment_id, price_id FROM bench_chips ORDER BY user_id")
+                text(
+                    "SELECT * FROM (SELECT n, user_id, chip_id, proxy_id, assignment_id, price_id FROM bench_chips"
+                    " ORDER BY md5(n::text) LIMIT :chips) AS those ORDER BY user_id"
+                ),
+                {"chips": chips},
             ).all()
 
     def move(self) -> int:
@@ -37,11 +42,11 @@ class Traffic:
         self.steps += 1
         now = clock.now()
         for first in range(0, len(self.chips), CHIPS_PER_REPORT):
-            usages = [self._usage(chip, now) for chip in self.chips[first : first + CHIPS_PER_REPORT]]
+            usages = [self.usage(chip, now) for chip in self.chips[first : first + CHIPS_PER_REPORT]]
             record_usage(self.boot, usages, now=clock.now(), tz=self.tz, open_tunnels=len(self.chips))
         return len(self.chips)
 
-    def _usage(self, chip: tuple[object, ...], now: datetime) -> MeteredUsage:
+    def usage(self, chip: Sequence[object], now: datetime) -> MeteredUsage:
         number, user_id, chip_id, proxy_id, assignment_id, price_id = chip
         hour = usage_hour(now, self.tz)
         return MeteredUsage(

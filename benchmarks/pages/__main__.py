@@ -7,79 +7,29 @@ templates and compression. A page that must not grow with the installation shows
 from __future__ import annotations
 
 import argparse
-import gzip
 import shutil
-import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from fastapi.testclient import TestClient
-from sqlalchemy import select
-
 from benchmarks.gateway.machine import describe
 from benchmarks.pages.filling import DAYS, Size, fill
-from whago.domain.actions.accounts import make_admin
+from benchmarks.pages.walking import ADMIN_PAGES, CUSTOMER_PAGES, Visits, administrator, busiest, walk
+from whago.domain.actions.exit_ip_lives import measure_exit_ip_lives
+from whago.domain.actions.exit_ips import roll_exit_ip_days
 from whago.domain.actions.usage_days import roll_days
-from whago.domain.models import Chip, ChipUsageMonth, User
 from whago.kit import clock, db
-from whago.kit.passwords import hash_password
 from whago.main.embedded import EmbeddedPostgres, private_data_dir
 from whago.main.migrate import upgrade
-from whago.web.app import create_app
-from whago.web.config import WebConfig
 
 FOLDER: Final = Path(__file__).parent
 ZONE: Final = "America/Sao_Paulo"
-PASSWORD: Final = "a password of the benchmark"
-SECRET: Final = "a secret key of the benchmark that is long enough"
 SMALL: Final = Size(chips=50, hours_a_day=8)
 TARGET_MS: Final = 100.0
 MISSED: Final = 1
-CUSTOMER_PAGES: Final = (
-    "/dashboard",
-    "/dashboard?by=chip",
-    "/dashboard/usage",
-    "/dashboard/aside",
-    "/chips",
-    "/chips?sort=usage",
-    "/chips?search=99",
-    "/chips/{chip}",
-    "/usage",
-    "/notifications",
-    "/settings",
-)
-ADMIN_PAGES: Final = (
-    "/admin",
-    "/admin?by=provider",
-    "/admin/proxies",
-    "/admin/proxies?tab=pool",
-    "/admin/proxies?tab=stats",
-    "/admin/users",
-    "/admin/chips",
-    "/admin/chips?sort=usage",
-    "/admin/chips?search=99",
-    "/admin/plans",
-    "/admin/alerts",
-    "/admin/audit",
-    "/admin/audit?search=nothing-like-it",
-    "/admin/reports",
-    "/admin/system",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """Median and greatest time of one page, in milliseconds, and its size on the wire."""
-
-    page: str
-    median_ms: float
-    worst_ms: float
-    compressed_bytes: int
 
 
 def main() -> int:
@@ -92,68 +42,27 @@ def main() -> int:
     return 0 if all(one.median_ms <= TARGET_MS for one in big) else MISSED
 
 
-def _measured(size: Size, rounds: int) -> list[Figure]:
-    folder = private_data_dir()
+def _measured(size: Size, rounds: int) -> list[Visits]:
+    folder, tz = private_data_dir(), ZoneInfo(ZONE)
     try:
         with EmbeddedPostgres(folder, durable=False) as server:
             upgrade(server.url)
             engine = db.connect(server.url)
             began = time.monotonic()
             fill(size, ZONE)
-            roll_days(now=clock.now(), tz=ZoneInfo(ZONE))  # as the worker's clock does
+            roll_days(now=clock.now(), tz=tz)  # as the worker's clocks do
+            roll_exit_ip_days(now=clock.now(), tz=tz)
+            measure_exit_ip_lives(now=clock.now())
             _say(f"{size.chips:,} chips written in {time.monotonic() - began:.0f} s")
             try:
-                return [*_walk(_busiest(), CUSTOMER_PAGES, rounds), *_walk(_administrator(), ADMIN_PAGES, rounds)]
+                return [*walk(busiest(), CUSTOMER_PAGES, rounds, tz), *walk(administrator(), ADMIN_PAGES, rounds, tz)]
             finally:
                 engine.dispose()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _walk(email: str, pages: Sequence[str], rounds: int) -> list[Figure]:
-    client = TestClient(create_app(WebConfig(tz=ZoneInfo(ZONE), secrets=(SECRET,))), base_url="http://whago.example")
-    answer = client.post("/api/v1/auth/login", json={"email": email, "password": PASSWORD})
-    answer.raise_for_status()
-    chip = _chip_of(email)
-    return [_figure(client, page, page.replace("{chip}", chip), rounds) for page in pages]
-
-
-def _figure(client: TestClient, name: str, path: str, rounds: int) -> Figure:
-    times = []
-    for _ in range(rounds + 1):  # the first fills caches of templates and statements
-        began = time.perf_counter()
-        answer = client.get(path)
-        times.append((time.perf_counter() - began) * 1000)
-        if answer.status_code != 200:
-            raise SystemExit(f"benchmarks.pages: {path} answered {answer.status_code}")
-    return Figure(name, statistics.median(times[1:]), max(times[1:]), len(gzip.compress(answer.content)))
-
-
-def _busiest() -> str:
-    """The customer with most usage, who can sign in from now on."""
-    with db.transaction() as tx:
-        user = tx.scalars(
-            select(User)
-            .join(ChipUsageMonth, ChipUsageMonth.user_id == User.id)
-            .order_by(ChipUsageMonth.total_bytes.desc())
-            .limit(1)
-        ).one()
-        user.password_hash = hash_password(PASSWORD)
-        return user.email
-
-
-def _administrator() -> str:
-    email = "admin@example.com"
-    make_admin(email=email, password_hash=hash_password(PASSWORD), name="Admin", replace=True, now=clock.now())
-    return email
-
-
-def _chip_of(email: str) -> str:
-    with db.reading() as tx:
-        return str(tx.scalar(select(Chip.id).join(User, User.id == Chip.user_id).where(User.email == email).limit(1)))
-
-
-def _markdown(small: Sequence[Figure], big: Sequence[Figure], size: Size, options: argparse.Namespace) -> str:
+def _markdown(small: Sequence[Visits], big: Sequence[Visits], size: Size, options: argparse.Namespace) -> str:
     hours = size.chips * size.hours_a_day * DAYS
     lines = [
         "# Pages",

@@ -113,9 +113,10 @@ SELECT now() - n * interval '1 minute', (ARRAY['plan.update', 'user.create', 'pr
        gen_random_uuid()::text, '{"name": "x"}'
 FROM generate_series(1, :chips) n
 """
+AROUND: Final = (_EXITS, _EVENTS, _NOTICES, _AUDIT)  # what else there is to see of chips and customers
 _STEPS: Final = (
-    _PLAN, _CUSTOMERS, _PROVIDERS, _PROXIES, _CHIPS, _ASSIGNMENTS, _EXITS, _HOURS, _CHIP_MONTHS, _PRICE_MONTHS, _MONTHS,
-    _EVENTS, _NOTICES, _AUDIT,
+    _PLAN, _CUSTOMERS, _PROVIDERS, _PROXIES, _CHIPS, _ASSIGNMENTS, _HOURS, _CHIP_MONTHS, _PRICE_MONTHS, _MONTHS,
+    *AROUND,
 )  # fmt: skip
 
 

@@ -17,6 +17,9 @@ import { sameSecret } from './signature.ts'
 /** A client that sends its request slower than this is not our backend. */
 const REQUEST_TIMEOUT_MS = 10_000
 const HEADERS_MOST_BYTES = 8_192
+/** What may stand in a log line of what a caller sent. */
+const REQUEST_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{7,63}$/
+const TRACEPARENT = /^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/
 
 export type ApiParts = {
   roster: ChipRoster
@@ -38,7 +41,12 @@ export function makeApi(parts: ApiParts): Server {
   const routes = routesOf(parts)
   const options = { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS, maxHeaderSize: HEADERS_MOST_BYTES }
   return createServer(options, (request, response) => {
-    response.on('finish', () => parts.metrics.requests.add({ status: response.statusCode }))
+    response.on('finish', () => {
+      parts.metrics.requests.add({ status: response.statusCode })
+      const { method, url: path } = request
+      const isOurs = ![401, 404, 405].includes(response.statusCode) // what strangers ask for fills no disk
+      if (isOurs && method !== 'GET') parts.log.info('request.answered', { method, path, status: response.statusCode, ...originOf(request) })
+    })
     void answer(parts, routes, request, response)
   })
 }
@@ -51,8 +59,18 @@ async function answer(parts: ApiParts, routes: Route[], request: IncomingMessage
     await route.handler({ request, response, chipId: checkedChipId(chipId), query: url.searchParams })
   } catch (error) {
     const known = asApiError(error)
-    if (!known) parts.log.error('request.failed', { method: request.method, path: request.url, error: stackOf(error) })
+    if (!known) parts.log.error('request.failed', { method: request.method, path: request.url, ...originOf(request), error: stackOf(error) })
     sendError(response, known ?? new ApiError(500, 'internal', 'Something broke in the bridge. It was logged.'))
+  }
+}
+
+/** The backend's request and trace under which this one came, for whoever follows them through the logs. */
+function originOf(request: IncomingMessage): { request_id?: string; trace_id?: string } {
+  const requestId = request.headers['x-request-id']
+  const traceId = TRACEPARENT.exec(String(request.headers.traceparent))?.[1]
+  return {
+    ...(typeof requestId === 'string' && REQUEST_ID.test(requestId) ? { request_id: requestId } : {}),
+    ...(traceId ? { trace_id: traceId } : {}),
   }
 }
 

@@ -35,11 +35,11 @@ describe('the auth store', () => {
     await backend.close()
   })
 
-  function storeOf(bridgeId: string): BackendAuthStore {
+  function storeOf(bridgeId: string, patienceMs = PATIENCE_MS): BackendAuthStore {
     const beat = async (): Promise<void> => {
       await client.post('/beat', { bridge_id: bridgeId })
     }
-    return new BackendAuthStore({ backend: client, bridgeId, beat, patienceMs: PATIENCE_MS })
+    return new BackendAuthStore({ backend: client, bridgeId, beat, patienceMs })
   }
 
   /** A chip that was paired, with one pre-key. */
@@ -172,6 +172,7 @@ describe('the auth store', () => {
   })
 
   it('repeats a write through a short absence of the backend', async () => {
+    store = storeOf('one', 60_000) // what is short on a busy machine
     const auth = await paired()
     backend.away = true
     const writing = auth.keys.set({ session: { a: Buffer.from('kept') } })

@@ -19,7 +19,7 @@ const REFUSALS = [
 describe('a gateway that', () => {
   let world: World
   before(async () => {
-    world = await World.make()
+    world = await World.make({ connectMs: 4_000, loginMs: 4_000 })
   })
   afterEach(() => world.calm())
   after(() => world.close())

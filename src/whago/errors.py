@@ -12,6 +12,14 @@ MESSAGES: Final[dict[str, str]] = {
     "invalid_input": "Some fields are not valid.",
     "not_authenticated": "Sign in to continue.",
     "bad_login": "E-mail or password is wrong.",
+    "totp_required": "Enter the code of your authenticator app.",
+    "bad_totp": "This code is not right, or it was used before. Wait for the next one.",
+    "challenge_expired": "The sign-in took too long. Begin again with e-mail and password.",
+    "totp_setup_required": "Your role needs two-step sign-in. Set it up to go on.",
+    "totp_on": "Two-step sign-in is on already.",
+    "totp_off": "Two-step sign-in is not set up here. Begin again.",
+    "own_account": "Nobody does this to their own account. Ask a colleague.",
+    "sign_in_needed": "This needs a sign-in: an API key may not do it.",
     "too_many_attempts": "Too many attempts. Try again in {retry_after_s} seconds.",
     "forbidden": "This area is for administrators.",
     "scope_missing": "This API key may not do this: it lacks the scope {scope}.",
@@ -56,6 +64,7 @@ MESSAGES: Final[dict[str, str]] = {
     "report_not_ready": "This report has no file: it is {state}.",
     "conflict": "Somebody else changed this at the same time. Reload and try again.",
     "unavailable": "The service is starting or short of a part it needs: {part}.",
+    "overloaded": "Too many people ask at this moment. Try again in a few seconds.",
     "internal": "Something broke on our side. It was recorded.",
 }
 

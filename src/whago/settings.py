@@ -12,9 +12,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from whago.errors import SettingsError
+from whago.kit import broker
 
 PREFIX = "WHAGO_"
+FILE_SUFFIX = "_FILE"
 SECRET_MIN_CHARS = 32
+SECRET_FILE_MAX_BYTES = 65_536  # a secret is a line; whoever names a log or a device is told so
 
 
 class Settings(BaseModel):
@@ -27,6 +30,8 @@ class Settings(BaseModel):
     secret_key: SecretStr | None = None
     secret_key_previous: tuple[SecretStr, ...] = ()  # still able to decrypt while keys are rotated
     data_dir: Path | None = None
+    start_wait_s: float = Field(default=60.0, ge=0, le=3600)  # for a database or broker that comes up after us
+    database_connections: int | None = Field(default=None, ge=5, le=500)  # of one process at most; None: its own usual
 
     admin_email: str | None = None
     admin_password: SecretStr | None = None
@@ -41,9 +46,11 @@ class Settings(BaseModel):
     public_url: str | None = None
     cookie_secure: bool | None = None  # None: follows the scheme of public_url
     trusted_proxies: str = "127.0.0.1"
+    require_admin_totp: bool = False  # of every role of the house; off, so that the first administrator can come in
 
     gateway_public_host: str | None = None  # host[:port] that chips dial
     gateway_port: int = Field(default=3128, ge=1, le=65535)
+    gateway_drain_s: float = Field(default=5.0, ge=0, le=3600)  # how long running tunnels may go on after SIGTERM
 
     bridge_url: str | None = None
     bridge_secret: SecretStr | None = None
@@ -57,6 +64,7 @@ class Settings(BaseModel):
     ledger_months: int = Field(default=13, ge=2, le=1200)  # kept in the database, the running one included
 
     log_format: Literal["json", "console"] = "console"
+    otlp_endpoint: str | None = None  # an OpenTelemetry collector; without one nothing is traced
 
     @field_validator("egress_hosts", "egress_ports", "secret_key_previous", mode="before")
     @classmethod
@@ -100,6 +108,15 @@ class Settings(BaseModel):
     def _redis(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("redis://", "rediss://")):
             raise ValueError("must be a Redis or Valkey URL: redis://:password@host:6379/0")
+        if value is not None and (wrong := broker.complaint(value)):
+            raise ValueError(wrong)
+        return value
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _collector(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must be an OTLP endpoint over HTTP, such as http://collector:4318")
         return value
 
     @field_validator("smtp_url")
@@ -125,9 +142,57 @@ class Settings(BaseModel):
         return ZoneInfo(self.billing_tz)
 
 
+SECRETS = frozenset(  # may come from a file: what is secret, and the addresses that carry a password
+    {
+        "database_url",
+        "broker_url",
+        "secret_key",
+        "secret_key_previous",
+        "admin_password",
+        "smtp_url",
+        "bridge_secret",
+    }
+)
+
+
+def without_files(environ: Mapping[str, str]) -> dict[str, str]:
+    """``environ`` with the content of its secret files: ``WHAGO_SECRET_KEY_FILE=path`` becomes ``WHAGO_SECRET_KEY``.
+
+    Raises SettingsError for a file that cannot be read, and for a secret that is given both ways.
+    """
+    found = dict(environ)
+    for field in sorted(SECRETS):
+        name = PREFIX + field.upper()
+        path = found.pop(name + FILE_SUFFIX, "")
+        if not path:
+            continue
+        if found.get(name):
+            raise SettingsError(f"{name} and {name}{FILE_SUFFIX} are both set: leave one of them out.")
+        found[name] = _secret_in(name + FILE_SUFFIX, Path(path))
+    return found
+
+
+def _secret_in(name: str, path: Path) -> str:
+    """The file's text without the line's end."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(SECRET_FILE_MAX_BYTES + 1)
+    except OSError as error:
+        raise SettingsError(f"{name}: {path} cannot be read ({error.strerror}).") from None
+    if len(content) > SECRET_FILE_MAX_BYTES:
+        raise SettingsError(f"{name}: {path} is longer than {SECRET_FILE_MAX_BYTES} bytes: it holds no secret.")
+    try:
+        secret = content.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise SettingsError(f"{name}: {path} is not a text in UTF-8.") from None
+    if not secret:
+        raise SettingsError(f"{name}: {path} is empty.")
+    return secret
+
+
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Settings from the environment. Raises SettingsError with a sentence that names the variable."""
-    source = os.environ if environ is None else environ
+    source = without_files(os.environ if environ is None else environ)
     given = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in source.items()

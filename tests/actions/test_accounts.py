@@ -94,7 +94,7 @@ def test_ending_one_sign_in_leaves_the_others(database: str, noon: datetime) -> 
     assert user_of_refresh_token(token_hash(one.refresh_token), now=noon) is None
     found = user_of_refresh_token(token_hash(other.refresh_token), now=noon)
     assert found is not None
-    accounts.end_all_sign_ins(user_id, now=noon)
+    accounts.end_all_sign_ins(user_id, user_id, now=noon)
     assert user_of_refresh_token(token_hash(other.refresh_token), now=noon) is None
     assert get_user(user_id).token_generation == 1
 

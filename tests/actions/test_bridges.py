@@ -21,11 +21,12 @@ from whago.domain.actions.bridges import (
     end_bridge,
     forget_chip,
     release_chip,
-    reseal_state_keys,
     write_state,
 )
 from whago.domain.actions.chips import delete_chip, set_chip_status, undo_chip_creation
+from whago.domain.actions.sealing import reseal
 from whago.domain.models import Bridge, Chip, ChipHold, ChipSignalKey, ChipStatus, Engine
+from whago.domain.models.sealing import SealedColumn
 from whago.domain.queries.bridges import bridge_of, living_bridges, signal_keys
 from whago.domain.rules.holds import DEAD_AFTER, FORGOTTEN_AFTER
 from whago.errors import WhagoError
@@ -297,13 +298,14 @@ def test_a_deleted_chip_leaves_no_keys(database: str) -> None:
         assert counts == [0, 0]
 
 
-def test_a_new_secret_opens_what_an_old_one_sealed_and_reseals_it(chip_id: UUID) -> None:
+def test_a_new_secret_opens_what_an_old_one_sealed_and_seals_it_again(chip_id: UUID) -> None:
     bridge = a_bridge()
     before = claim(chip_id, bridge)
     newer = "another-secret-key-with-more-than-32-characters"
     both = Vault([newer, SECRET])
     assert claim_chip(chip_id, bridge, vault=both, now=NOW).state_key == before.state_key
-    assert reseal_state_keys(vault=both) == 1
+    keys_of_chips = SealedColumn("keys", ChipHold.chip_id, ChipHold.state_key)
+    assert reseal(keys_of_chips, [chip_id], vault=both) == (1, frozenset())
     assert claim_chip(chip_id, bridge, vault=Vault([newer]), now=NOW).state_key == before.state_key
     with refused("unavailable"):
         claim_chip(chip_id, bridge, vault=Vault(["a-secret-key-that-never-was-used-for-anything"]), now=NOW)

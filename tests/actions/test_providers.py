@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 
 from tests.actions.test_chips import at_once
 from tests.factories import NOW, make_chip, make_proxy, make_user
-from whago.domain.actions.providers import ProviderFields, create_provider, reseal_credentials, update_provider
+from whago.domain.actions.providers import ProviderFields, create_provider, update_provider
 from whago.domain.models import Provider, ProviderPrice
 from whago.domain.queries.passes import chip_at_gate
 from whago.errors import WhagoError
@@ -61,16 +61,6 @@ def test_credentials_are_sealed_in_the_database(vault: Vault) -> None:
     assert "acme" not in row
     assert "p@ss" not in row
     assert vault.open(stored(provider_id).credentials) == WANTED.credentials
-
-
-def test_a_key_is_rotated_without_losing_a_credential() -> None:
-    old, both, new = Vault(["old " * 10]), Vault(["new " * 10, "old " * 10]), Vault(["new " * 10])
-    provider_id = create_provider(None, WANTED, vault=old, now=NOW)
-    assert both.open(stored(provider_id).credentials) == WANTED.credentials
-    reseal_credentials(vault=both)
-    assert new.open(stored(provider_id).credentials) == WANTED.credentials
-    with pytest.raises(WhagoError):
-        old.open(stored(provider_id).credentials)
 
 
 def test_a_change_without_credentials_keeps_them_and_a_new_price_counts_from_now_on(vault: Vault) -> None:

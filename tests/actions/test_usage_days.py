@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,7 +13,7 @@ from sqlalchemy import delete, select, update
 from tests.e2e.seeding import Meter, make_account, new_chip, ready_pool
 from whago.domain.actions import usage_days
 from whago.domain.actions.usage_days import DAYS_BACK, LATE, roll_days
-from whago.domain.models import UsageDay, UsageDayMark, UsageHour
+from whago.domain.models import UsageChipDay, UsageDay, UsageDayMark, UsageHour, User
 from whago.domain.queries.course import Course, course
 from whago.domain.queries.days import days_of_all, today_in
 from whago.domain.rules.months import day_start
@@ -54,6 +55,65 @@ def test_readers_see_the_same_before_and_after(traffic: Meter, tz: ZoneInfo) -> 
     assert split(now, tz) == parts_before
     with reading() as db:
         assert db.scalars(select(UsageDay)).first() is not None
+
+
+def chips_of(owner: UUID, now: datetime, tz: ZoneInfo) -> tuple[object, object]:
+    found = course(owner, by="chip", first=now.astimezone(tz).date() - 45 * DAY, now=now, tz=tz)
+    return found.parts, sorted((point.day, str(point.id), point.bytes, point.cost) for point in found.points)
+
+
+@pytest.fixture
+def customer(traffic: Meter) -> UUID:
+    """One of the two, whose second chip moved bytes today and ten days ago."""
+    with reading() as db:
+        owner = db.scalars(select(User).where(User.name == "C1")).one()
+    chip = new_chip(owner, "Vendas").chip_id
+    for back in (0, 10):
+        traffic.move(chip, 9_000_000, at=clock.now() - back * DAY)
+    return owner.id
+
+
+def test_a_customer_s_chips_are_the_same_before_and_after(customer: UUID, tz: ZoneInfo) -> None:
+    now = clock.now()
+    before = chips_of(customer, now, tz)
+    roll_days(now=now, tz=tz)
+    assert chips_of(customer, now, tz) == before
+    with transaction() as db:
+        db.execute(delete(UsageChipDay))
+    assert chips_of(customer, now, tz) != before  # so it was them that were read
+
+
+def test_chips_of_a_day_that_the_version_before_added_up_are_read_from_its_hours(customer: UUID, tz: ZoneInfo) -> None:
+    """Beside this version it writes the customers' days and moves ``as_of`` alone."""
+    now = clock.now()
+    before = chips_of(customer, now, tz)
+    roll_days(now=now, tz=tz)
+    day = now.astimezone(tz).date() - 10 * DAY
+    with transaction() as db:
+        db.execute(delete(UsageChipDay).where(UsageChipDay.day == day))
+        db.execute(update(UsageDayMark).where(UsageDayMark.day == day).values(as_of=now + timedelta(seconds=1)))
+    assert chips_of(customer, now, tz) == before
+    later = now + timedelta(seconds=2)
+    assert roll_days(now=later, tz=tz) >= 1
+    with reading() as db:
+        mark = db.get_one(UsageDayMark, day)
+        assert mark.as_of == mark.chips_as_of == later
+    assert chips_of(customer, now, tz) == before
+
+
+def test_days_of_chips_are_kept_for_two_months_only(customer: UUID, tz: ZoneInfo) -> None:
+    now = clock.now()
+    roll_days(now=now, tz=tz)
+    later = now + 60 * DAY
+    with reading() as db:
+        assert db.scalars(select(UsageChipDay)).first() is not None
+    roll_days(now=later, tz=tz)
+    first = later.astimezone(tz).date() - DAYS_BACK * DAY
+    with reading() as db:
+        assert db.scalars(select(UsageChipDay).where(UsageChipDay.day < first)).all() == []
+        kept = db.scalars(select(UsageDayMark).where(UsageDayMark.day < first)).all()
+        assert kept
+        assert all(one.chips_as_of is None for one in kept)
 
 
 def test_today_moves_with_every_report(traffic: Meter, tz: ZoneInfo) -> None:

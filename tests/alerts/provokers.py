@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -20,6 +20,7 @@ from tests.providers.test_billing import recorded
 from tests.spine.conftest import wait_until
 from tests.spine.wire import connect
 from whago.domain.actions.bills import BillingFields, set_billing
+from whago.domain.actions.bridges import beat_bridge, bury_bridges
 from whago.domain.actions.gateways import register_boot
 from whago.domain.actions.pool import delete_proxy
 from whago.domain.actions.record_usage import MeteredUsage, record_usage
@@ -29,7 +30,7 @@ from whago.domain.rules.months import usage_hour
 from whago.kit import clock
 from whago.kit.db import transaction
 from whago.kit.ids import new_id
-from whago.tasks import alerts, failover, health, pool, upkeep, usage
+from whago.tasks import alerts, bridge, failover, health, pool, upkeep, usage
 from whago.tasks.bills import reconcile
 from whago.tasks.clock import Clock, run_clock
 from whago.tasks.exit_ips import ExitWatch
@@ -194,6 +195,19 @@ def gateway_silent(world: World) -> Iterator[None]:
     upkeep.look_for_silent_gateways(world.tools, world.at(clock.now()))
 
 
+def bridge_silent(world: World) -> Iterator[None]:
+    here, there = new_id(), new_id()
+    _beat_of(here, NOW)
+    _beat_of(there, NOW)
+    for seconds in (15, 30, 45):
+        _beat_of(there, world.at(NOW + timedelta(seconds=seconds)))
+    bury_bridges(now=world.now)
+    assert bridge.look_for_silent_bridges(world.tools, world.now) == {"raised": 1, "cleared": 0}
+    yield
+    _beat_of(here, world.at(NOW + MINUTE))
+    bridge.look_for_silent_bridges(world.tools, world.now)
+
+
 def scheduler_silent(world: World) -> Iterator[None]:
     world.at(clock.now())
     watchdog = Watchdog(world.office.courier, TZ, now=lambda: world.now)
@@ -228,6 +242,7 @@ PROVOKERS: dict[str, tuple[Provoker, set[str]]] = {
     "bill_mismatch": (bill_mismatch, {"admin"}),
     "provider_balance_low": (provider_balance_low, {"admin"}),
     "gateway_silent": (gateway_silent, {"admin"}),
+    "bridge_silent": (bridge_silent, {"admin"}),
     "scheduler_silent": (scheduler_silent, {"admin"}),
     "ledger_mismatch": (ledger_mismatch, {"admin"}),
 }
@@ -282,6 +297,10 @@ def _meter(world: World, *, bytes_down: int, days_ago: int = 0) -> None:
 def _dial(world: World, **counts: int) -> None:
     with transaction() as db:
         take_dials(db, [SessionDials(one.id, one.proxy_id, **counts) for one in active()], world.now)
+
+
+def _beat_of(bridge_id: UUID, now: datetime) -> None:
+    beat_bridge(bridge_id, url=f"http://{bridge_id}", started_at=NOW, max_chips=10, is_draining=False, now=now)
 
 
 def _try_until_it_is_in(world: World) -> None:

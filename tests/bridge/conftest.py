@@ -39,7 +39,7 @@ EVENTS = "/internal/bridge/events"
 Value = TypeVar("Value")
 Server = TypeVar("Server", bound=socketserver.BaseServer)
 
-PATIENCE_S = 60.0  # far above what anything here takes; only a failing test waits so long
+PATIENCE_S = 150.0  # far above what anything here takes; only a failing test waits so long
 
 
 def eventually(

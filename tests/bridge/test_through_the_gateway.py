@@ -10,16 +10,17 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from sqlalchemy import select
 
 from tests.bridge.conftest import SECRET, Backend, Edge, eventually, start_bridge
 from tests.factories import TZ, make_plan, make_provider, make_proxy, make_user
 from tests.spine.conftest import GatewayProcess, ledger_of, month_of, wait_equal
 from tests.spine.wire import CountingRelay
 from whago.bridge.client import BridgeClient
-from whago.bridge.wire import BridgeChip
+from whago.bridge.wire import BridgeChip, LastError
 from whago.domain.actions.chips import create_chip, renew_gateway_token
 from whago.domain.actions.users import UserFields, update_user
-from whago.domain.models import Chip, Engine, Plan, User
+from whago.domain.models import Assignment, Chip, Engine, Plan, Proxy, User
 from whago.domain.queries.bridge_chips import CREDENTIAL_PAUSE
 from whago.kit import clock
 from whago.kit.crypto import Vault
@@ -31,6 +32,8 @@ from whago.tasks.clock import Tools
 # Two connections end here (pairing, then login). The last TLS alert of each side, 24 bytes, crosses the wire and finds
 # the other side gone.
 LOST_AT_CLOSE_BYTES = 2 * 2 * 24
+
+pytestmark = pytest.mark.timeout(900)  # several processes are started; each takes seconds, or many on a busy machine
 
 
 @dataclass
@@ -162,9 +165,37 @@ def test_a_credential_that_died_is_replaced_by_the_clock(way: Way, vault: Vault)
     way.becomes(chip_id, "proxy_blocked")
     _told(chip_id, ("error", "bad_credential"))
     tools = Tools(vault, TZ, bridge=way.backend.fleet, gateway_address=f"127.0.0.1:{way.gateway.port}")
-    assert resume_chips(tools, clock.now())["resumed"] == 0  # not in a loop: a gateway may refuse every credential
-    assert resume_chips(tools, clock.now() + CREDENTIAL_PAUSE)["resumed"] == 1
+    with transaction() as db:
+        refused_at = db.get_one(Chip, chip_id).last_activity_at
+    assert refused_at is not None
+    assert resume_chips(tools, refused_at)["resumed"] == 0  # not in a loop: a gateway may refuse every credential
+    eventually(
+        lambda: resume_chips(tools, clock.now() + CREDENTIAL_PAUSE)["resumed"], bool, "the clock to hand over a new one"
+    )
     way.becomes(chip_id, "qr")
+
+
+def test_whatsapp_out_of_the_proxy_s_reach_is_told_and_harms_no_proxy(way: Way) -> None:
+    """As in the demo on a machine without internet: the provider itself says that the target does not answer."""
+    with SimulatedProvider(targets=["web.whatsapp.com=127.0.0.1:9"]) as dead_end:
+        with transaction() as db:
+            db.scalars(select(Proxy)).one().proxy_url = f"http://127.0.0.1:{dead_end.port}"
+        chip_id, proxy_url = way.chip("one")
+        way.client.create(chip_id, proxy_url)
+        chip = eventually(
+            lambda: way.client.get(chip_id), lambda chip: chip is not None and chip.attempt >= 3, "three attempts"
+        )
+        assert chip is not None
+        assert chip.last_error == LastError(layer="proxy", code=502, reason="target_unreachable")
+        _told(chip_id, ("connecting", "target_unreachable"))
+        eventually(lambda: month_of(way.user.id).total_bytes, lambda moved: moved > 0, "the gateway's report")
+        outcomes = dead_end.state()["outcomes"]
+        assert set(outcomes) == {"502"}
+    with transaction() as db:
+        proxy, session = db.scalars(select(Proxy)).one(), db.scalars(select(Assignment)).one()
+    assert (proxy.consecutive_failures, proxy.refusals, proxy.bad_weight) == (0, 0, 0)
+    assert (proxy.health_score, proxy.ejected_until) == (100, None)
+    assert (session.failures, session.refusals, session.failing_since) == (0, 0, None)
 
 
 def _told(chip_id: UUID, wanted: tuple[str, str | None]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from tests.conftest import SECRET
 from tests.e2e.seeding import PASSWORD
@@ -29,7 +29,7 @@ CHROMIUM_FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-PATIENCE_MS = 15_000  # only a failing test waits so long
+PATIENCE_MS = 30_000  # only a failing test waits so long
 
 
 @dataclass(slots=True)
@@ -89,6 +89,7 @@ def live(database: str, _live_server: LiveServer) -> LiveServer:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """The system's Chromium. Without one the run installs it or fails and says how to get it."""
+    expect.set_options(timeout=PATIENCE_MS)  # five seconds, as by itself, are few on a busy machine
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(obtain_chromium()), args=list(CHROMIUM_FLAGS))
         yield browser

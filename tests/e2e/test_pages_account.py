@@ -142,6 +142,7 @@ def test_an_api_key_is_shown_once_works_and_is_revoked(visits: Visits, maria: Us
     row = page.get_by_role("row", name="CRM <img src=x>")
     expect(row).to_contain_text("Só consultar")
     expect(row).to_contain_text("nunca")
+    expect(page.locator("#dialog")).to_be_empty()
     assert key not in page.content()
 
     stranger = visits.anonymous()

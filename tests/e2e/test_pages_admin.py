@@ -55,6 +55,7 @@ def test_a_provider_is_added_tested_changed_and_removed(
     expect(dialog).to_be_hidden()
     row = page.get_by_role("row", name="Smartproxy <b>BR</b>")
     expect(row).to_contain_text("R$\N{NO-BREAK SPACE}1.025,50")
+    expect(page.locator("#dialog")).to_be_empty()
     assert "demo-password" not in page.content()
 
     row.get_by_role("button", name="Editar").click()
@@ -133,6 +134,7 @@ def test_a_pasted_list_tells_the_lines_that_could_not_be_read(visits: Visits, ad
     expect(dialog.get_by_role("listitem")).to_contain_text("2:")
     dialog.get_by_role("button", name="Fechar").click()
     expect(page.get_by_role("row", name="203.0.113.7")).to_contain_text("Estático")
+    expect(page.locator("#dialog")).to_be_empty()
     assert "secret-of-the-list" not in page.content()
 
 
@@ -168,6 +170,11 @@ def test_statistics_are_those_of_the_database(visits: Visits, admin: User, vault
     meter.move(chip.chip_id, 600_000_000)
     expect(figure).to_contain_text("1 GB")
     expect(page.locator(".figure", has_text="Clientes no limite")).to_contain_text("1")
+    for split, name in (("Por cliente", "João Pereira"), ("Por provedor", "Smartproxy Brasil")):
+        page.get_by_role("button", name=split).click()
+        expect(page.get_by_role("button", name=split)).to_have_attribute("aria-pressed", "true")
+        expect(page.locator("#series .legend")).to_have_text(name)
+        expect(page.locator("#usage-days tbody tr").first).to_contain_text("1 GB")
 
 
 def test_raising_a_plans_limit_frees_its_customer(visits: Visits, admin: User, vault: Vault) -> None:

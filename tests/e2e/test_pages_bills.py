@@ -14,6 +14,7 @@ from tests.e2e.conftest import LiveServer, Visits
 from tests.e2e.seeding import Meter, assignment_of, make_account, make_admin, new_chip, ready_pool
 from tests.factories import TZ, make_provider
 from whago.domain.actions.bills import record_vendor_days
+from whago.domain.actions.exit_ip_lives import measure_exit_ip_lives
 from whago.domain.actions.exit_ips import observe_exit_ip, roll_exit_ip_days
 from whago.domain.models import Calibration, User
 from whago.kit import clock
@@ -190,6 +191,7 @@ def test_the_statistics_tell_each_provider_s_continuity(visits: Visits, admin: U
     steady = new_chip(owner, "Dois").chip_id
     observe_exit_ip(assignment_of(steady).id, "203.0.113.9", country="BR", asn=None, now=clock.now())
     roll_exit_ip_days(now=clock.now(), tz=TZ)
+    measure_exit_ip_lives(now=clock.now())
     record_vendor_days(provider.id, {date(2026, 1, 1): 5_000_000}, source="csv", now=clock.now(), tz=TZ)
     page = visits.signed_in(admin, "/admin/proxies?tab=stats")
     row = page.get_by_role("region", name="Continuidade dos IPs de saída").get_by_role("row", name=provider.name)

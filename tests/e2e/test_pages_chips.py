@@ -46,6 +46,7 @@ def test_an_external_chip_shows_its_credential_this_once(visits: Visits, custome
     assert page.evaluate("navigator.clipboard.readText()") == url
     dialog.get_by_role("button", name="Já guardei").click()
     expect(dialog).to_be_hidden()
+    expect(page.locator("#dialog")).to_be_empty()
     expect(page.get_by_role("link", name="Suporte")).to_be_visible()
     assert url.split("@")[0].split(":")[-1] not in page.content()
     page.reload()
@@ -131,7 +132,9 @@ def test_the_list_is_searched_and_the_address_remembers(visits: Visits, customer
     page.go_back()
     expect(page.get_by_label("Buscar chips")).to_have_value("vend")
     expect(page.get_by_role("link", name="Vendas")).to_be_visible()
-    page.wait_for_timeout(2_500)  # its own refreshing keeps the filter
+    for _ in range(2):  # its own refreshing keeps the filter: when it asks again, the first answer is on the page
+        with page.expect_response(re.compile(r"/chips\?.*search=vend")):
+            pass
     expect(page.get_by_role("link", name="Suporte")).to_be_hidden()
 
 

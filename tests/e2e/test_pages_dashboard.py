@@ -18,15 +18,17 @@ LIMIT = 1_000_000_000  # bytes of the business plan
 WIDTH = "document.querySelector('.bar-fill').getBoundingClientRect().width"
 FULL_WIDTH = "document.querySelector('.bar').getBoundingClientRect().width"
 
+COUNT_TURNS = """
+window.turns = { asked: 0, rested: 0 };
+document.addEventListener("htmx:beforeRequest", (event) => { if (event.defaultPrevented) turns.rested += 1 });
+document.addEventListener("htmx:beforeSend", () => { turns.asked += 1 });
+"""
+
 
 @pytest.fixture
 def customer(live: LiveServer, vault: Vault) -> User:
     ready_pool(vault)
     return make_account("business")
-
-
-def colour(page: Page) -> str:
-    return str(page.eval_on_selector(".bar-fill", "element => getComputedStyle(element).fill"))
 
 
 def token(page: Page, name: str) -> str:
@@ -47,7 +49,7 @@ def test_the_bar_has_the_colour_and_the_length_of_what_was_used(
     expect(bar).to_have_attribute("aria-valuenow", f"{percent}.0")
     expect(bar).to_have_class(f"bar bar-{name}")
     expect(page.locator("[data-percent]")).to_have_text(text)
-    assert colour(page) == token(page, name)
+    expect(page.locator(".bar-fill")).to_have_css("fill", token(page, name))
     assert page.evaluate(WIDTH) == pytest.approx(page.evaluate(FULL_WIDTH) * percent / 100, abs=1)
 
 
@@ -84,16 +86,13 @@ def test_it_rests_while_the_tab_is_hidden(
     visits: Visits, customer: User, eventually: Callable[[Callable[[], bool]], None]
 ) -> None:
     page = visits.signed_in(customer)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    eventually(lambda: page.wait_for_timeout(50) is None and any("/dashboard/usage" in url for url in asked))
-    page.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
-    page.wait_for_timeout(500)  # what was already under way comes home
-    asked.clear()
-    page.wait_for_timeout(4_500)  # two turns
-    assert asked == []
+    page.evaluate(COUNT_TURNS)
+    eventually(lambda: page.evaluate("turns.asked > 0"))
+    page.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true}); turns.asked = 0")
+    eventually(lambda: page.evaluate("turns.rested >= 4"))  # two turns of the widget and of what is beside it
+    assert page.evaluate("turns.asked") == 0
     page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
-    eventually(lambda: page.wait_for_timeout(50) is None and any("/dashboard/usage" in url for url in asked))
+    eventually(lambda: page.evaluate("turns.asked > 0"))
 
 
 def test_it_says_that_the_server_is_away_and_goes_on_when_it_is_back(
@@ -119,9 +118,11 @@ def test_the_chart_is_drawn_from_its_table_and_tells_a_day_on_hover(visits: Visi
     page = visits.signed_in(customer)
     canvas = page.locator("#series canvas")
     expect(canvas).to_be_visible()
-    box = page.locator(".u-over").bounding_box()
+    chart = page.locator(".u-over")
+    chart.hover()  # which waits until it has its place
+    box = chart.bounding_box()
     assert box is not None
-    page.mouse.move(box["x"] + box["width"] - 12, box["y"] + box["height"] / 2)
+    chart.hover(position={"x": box["width"] - 12, "y": box["height"] / 2})
     expect(page.locator(".chart-tip")).to_contain_text("12,35 MB")
     page.get_by_text("Ver como tabela").click()
     expect(page.locator("#usage-days tbody tr")).to_have_count(30)

@@ -38,9 +38,9 @@ class Tapped(Wire):
 class FarEnd:
     """``wires`` are the connections since ``forget``; nothing here shares code with the product."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.wires: list[Tapped] = []
-        self.server = Server(self._serve)
+        self.server = Server(self._serve, host)
 
     def __enter__(self) -> Self:
         self.server.__enter__()

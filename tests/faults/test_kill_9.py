@@ -19,7 +19,6 @@ from whago.gateway.config import TURN_BYTES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-KILLS = 30
 PULLS, PUSHES = 2, 2
 LONGEST_S = 0.4
 MESSAGE_BYTES = 400  # a CONNECT is charged just before it is sent
@@ -36,16 +35,18 @@ class Round:
     small_most: int
 
 
-def test_thirty_kills_under_load(stage: Stage, state: State) -> None:
+def test_thirty_kills_under_load(stage: Stage, state: State, request: pytest.FixtureRequest) -> None:
+    """``--kills`` for another number."""
+    kills = request.config.getoption("--kills")
     plan = make_plan(proxy_gb_limit=Decimal(1000))
     moments = random.Random(20251115)
-    rounds = [one_round(stage, stage.gateway(), plan, moments.uniform(0.0, LONGEST_S)) for _ in range(KILLS)]
+    rounds = [one_round(stage, stage.gateway(), plan, moments.uniform(0.0, LONGEST_S)) for _ in range(kills)]
     last = stage.gateway()
     wait_until(lambda: len(stage.counter_files) == 1, 30)
     bulk = [month_of(one.bulk.id) for one in rounds]
     small = [month_of(one.small.id) for one in rounds]
     for number, (one, month) in enumerate(zip(rounds, bulk, strict=True), 1):
-        figure = state(f"kill -9, moment {number:2} of {KILLS}", wire=one.bulk_wire, billed=month.total_bytes)
+        figure = state(f"kill -9, moment {number:2} of {kills}", wire=one.bulk_wire, billed=month.total_bytes)
         assert figure.lost == 0
         assert figure.over <= (PULLS + PUSHES) * TURN_BYTES
     for one, month in zip(rounds, small, strict=True):
@@ -54,7 +55,7 @@ def test_thirty_kills_under_load(stage: Stage, state: State) -> None:
     billed = sum(month.total_bytes for month in small)
     known_to = f"kill -9, reconnecting tunnels (wire known to {most - least:,})"
     state(known_to, wire=min(max(billed, least), most), billed=billed)
-    assert [month.leased_bytes for month in bulk + small] == [0] * KILLS * 2
+    assert [month.leased_bytes for month in bulk + small] == [0] * kills * 2
     last.stop()
     assert stage.counter_files == []
 

@@ -17,7 +17,7 @@ from whago.gateway.control import Change, ChipPass, ControlUnavailable, Refused,
 from whago.gateway.line_budget import LineBudget
 from whago.gateway.passes import PassBook
 from whago.gateway.registry import why_to_end
-from whago.gateway.resolver import Resolver, UnknownHost, is_public
+from whago.gateway.resolver import Resolver, UnknownHost
 from whago.gateway.wheel import GRAIN_S, Wheel
 
 UPSTREAM = Upstream("http", "proxy.test", 3120, "user", "secret-password")
@@ -185,40 +185,6 @@ def test_no_repr_shows_a_secret() -> None:
     chip_pass = Bank().add_chip(UPSTREAM)
     assert "secret-password" not in repr(chip_pass)
     assert repr(chip_pass.credential_hash) not in repr(chip_pass)
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "127.0.0.1",
-        "10.0.0.1",
-        "172.16.0.1",
-        "192.168.1.1",
-        "169.254.169.254",
-        "100.64.0.1",
-        "0.0.0.0",
-        "224.0.0.1",
-        "255.255.255.255",
-        "::1",
-        "::",
-        "fe80::1",
-        "fe80::1%eth0",
-        "fc00::1",
-        "ff02::1",
-        "::ffff:127.0.0.1",
-        "::ffff:10.0.0.1",
-        "64:ff9b::7f00:1",
-        "64:ff9b::a00:1",
-        "2002:7f00:1::",
-    ],
-)
-def test_private_addresses(address: str) -> None:
-    assert not is_public(address)
-
-
-@pytest.mark.parametrize("address", ["157.240.12.53", "8.8.8.8", "2606:4700:4700::1111"])
-def test_public_addresses(address: str) -> None:
-    assert is_public(address)
 
 
 def test_the_resolver_checks_and_remembers() -> None:

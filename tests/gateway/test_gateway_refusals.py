@@ -154,10 +154,14 @@ def answering(payload: bytes) -> Callable[[Wire], bool]:
     return answer
 
 
+OUT_OF_REACH = b"HTTP/1.1 502 No\r\nProxy-Status: exit; error=dns_error; next-hop=localhost\r\n\r\n"
+
+
 @pytest.mark.parametrize(
     ("protocol", "payload", "status", "reason", "reply"),
     [
         ("http", b"HTTP/1.1 503 No\r\n\r\n", 502, "upstream_refused", 5),
+        ("http", OUT_OF_REACH, 502, "target_unreachable", 4),
         ("http", b"HTTP/1.1 407 Pay\r\n\r\n", 502, "upstream_auth_failed", 1),
         ("http", b"HTTP/1.1 200 OK\r\nlie\r\n\r\n", 502, "upstream_protocol", 1),
         ("http", b"SSH-2.0-OpenSSH\r\n\r\n", 502, "upstream_protocol", 1),

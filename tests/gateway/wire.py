@@ -204,9 +204,11 @@ def basic(username: str, token: str) -> str:
     return base64.b64encode(f"{username}:{token}".encode()).decode()
 
 
-def http_connect(port: int, username: str, token: str, target: str, behind: bytes = b"") -> socket.socket:
+def http_connect(
+    port: int, username: str, token: str, target: str, behind: bytes = b"", host: str = "127.0.0.1"
+) -> socket.socket:
     """Sends a CONNECT (and ``behind`` in the same packet); does not read."""
-    sock = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
+    sock = socket.create_connection((host, port), timeout=TIMEOUT_S)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     head = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nProxy-Authorization: Basic {basic(username, token)}\r\n\r\n"
     sock.sendall(head.encode() + behind)
@@ -243,8 +245,8 @@ def read_to_end(sock: socket.socket) -> bytes:
     return bytes(got)
 
 
-def open_http(port: int, username: str, token: str, target: str) -> socket.socket:
-    sock = http_connect(port, username, token, target)
+def open_http(port: int, username: str, token: str, target: str, host: str = "127.0.0.1") -> socket.socket:
+    sock = http_connect(port, username, token, target, host=host)
     head = read_head(sock)
     assert head.startswith("HTTP/1.1 200 "), head
     return sock

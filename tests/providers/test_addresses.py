@@ -10,7 +10,10 @@ from whago.kit.addresses import AddressRefused, is_private_address, is_private_h
 PRIVATE = (
     "127.0.0.1", "127.64.0.9", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
     "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "::ffff:127.0.0.1",
-    "::ffff:10.0.0.1", "2002:7f00:1::", "ff02::1",
+    "::ffff:10.0.0.1", "2002:7f00:1::", "ff02::1", "64:ff9b::7f00:1", "64:ff9b::a00:1", "::127.0.0.1",
+    "::ffff:0:127.0.0.1", "64:ff9b:1::7f00:1",
+    "2001::7f00:1", "2001:db8::1", "::ffff:169.254.169.254", "fec0::1", "4000::1", "240.0.0.1",
+    "192.0.0.8", "198.18.0.1",
 )  # fmt: skip
 
 
@@ -20,7 +23,9 @@ def test_it_knows_a_private_address(address: str) -> None:
     assert is_private_host(address)
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700:4700::1111", "::ffff:8.8.8.8"])
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "157.240.12.53", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+)
 def test_it_knows_a_public_address(address: str) -> None:
     assert not is_private_address(address)
     assert not is_private_host(address)

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from whago.main.embedded import free_port
 from whago.providers.billing import VENDORS, Account, Counter, UsageApiFailed, VendorUsage, fetch_usage
 from whago.providers.presets import PRESETS
 
@@ -207,7 +208,7 @@ def test_an_address_of_our_own_network_is_refused_before_a_byte_is_sent() -> Non
 
 
 def test_an_api_that_is_not_there_is_unreachable() -> None:
-    account = Account("iproyal", api_key="k", api_url="http://127.0.0.1:1")
+    account = Account("iproyal", api_key="k", api_url=f"http://127.0.0.1:{free_port()}")
     with pytest.raises(UsageApiFailed) as caught:
         fetch_usage(account, FIRST, LAST, allow_private=True, timeout_s=2)
     assert caught.value.problem == "unreachable"

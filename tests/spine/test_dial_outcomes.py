@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.factories import make_plan, make_user
-from tests.spine.conftest import Stack, wait_until
+from tests.spine.conftest import GONE_HOST, Stack, wait_until
 from tests.spine.test_metering import HOST
 from tests.spine.wire import Refused, connect
 from whago.domain.actions.chips import CreatedChip
@@ -95,6 +95,17 @@ def test_what_the_client_our_rules_and_the_quota_do_never_counts(stack: Stack) -
     proxy, session = told()
     assert (proxy.consecutive_failures, proxy.refusals, proxy.bad_weight) == (0, 0, 0)
     assert (session.failures, session.refusals) == (0, 0)
+
+
+def test_a_target_that_the_proxy_says_it_cannot_reach_harms_nobody(stack: Stack) -> None:
+    gateway, chip = stack.gateway(), stack.chip(make_user("enterprise"))
+    for _ in range(3):
+        assert refuse(gateway.port, chip, GONE_HOST) == "target_unreachable"
+    with connect(gateway.port, chip.chip_id, chip.gateway_token, HOST):  # the same proxy, for what is there
+        wait_until(lambda: told()[0].ok_weight > 0.9)
+    proxy, session = told()
+    assert (proxy.consecutive_failures, proxy.bad_weight) == (0, 0)
+    assert (session.failures, session.refusals, session.failing_since) == (0, 0, None)
 
 
 def test_a_target_that_closes_or_resets_never_counts(stack: Stack) -> None:

@@ -39,6 +39,7 @@ from whago.domain.models import (
     UserProxyCost,
 )
 from whago.domain.queries.bills import usage_days
+from whago.domain.queries.bridge_chips import chips_that_should_run
 from whago.domain.queries.demo import DemoChip, demo_provider
 from whago.domain.rules.months import billing_month, month_start, next_month, previous_month, usage_hour
 from whago.kit import clock, db
@@ -109,11 +110,22 @@ def test_three_customers_with_plans_chips_and_an_exact_past(seed: Callable[[], l
     assert all(0 < used(previous_month(month))[email] < USED[email] for email in EMAILS)
     assert [line.split()[0] for line in lines] == list(EMAILS)
     chips = dict(rows(select(User.email, func.count()).join(Chip, Chip.user_id == User.id).group_by(User.email)))
-    assert chips == dict(zip(EMAILS, (6, 3, 1), strict=True))
-    assert {row[0] for row in rows(select(Chip.engine))} == {"external"}
-    assert len(rows(select(Assignment.id).where(Assignment.released_at.is_(None)))) == 10
+    assert chips == dict(zip(EMAILS, (7, 3, 1), strict=True))
+    engines = [row[0] for row in rows(select(Chip.engine))]
+    assert (engines.count("external"), engines.count("bridge")) == (10, 1)
+    assert len(rows(select(Assignment.id).where(Assignment.released_at.is_(None)))) == 11
     exclusive = rows(select(Assignment.proxy_id).where(Assignment.is_exclusive))
     assert len(exclusive) == len(set(exclusive)) == demo.STATIC_PROXIES
+
+
+def test_one_chip_is_our_bridge_s_to_run_and_has_no_past(seed: Callable[[], list[str]], settings: Settings) -> None:
+    seed()
+    (chip_id, status) = rows(select(Chip.id, Chip.status).where(Chip.engine == "bridge"))[0]
+    assert status == "connecting"  # the clock hands it to a bridge
+    assert [one.chip_id for one in chips_that_should_run(now=clock.now(), tz=TZ)] == [chip_id]
+    assert rows(select(UsageLog.id).where(UsageLog.chip_id == chip_id)) == []
+    kept = [chip.id for one in DemoFile(settings.data_dir or Path()).customers.values() for chip in one.chips]
+    assert str(chip_id) not in kept  # no traffic takes its credential from the bridge
 
 
 def test_the_past_is_marked_and_nothing_of_it_lies_ahead(seed: Callable[[], list[str]]) -> None:
@@ -188,7 +200,7 @@ def test_the_lines_and_the_file_hold_what_opens(seed: Callable[[], list[str]], s
 
 
 def assert_tokens_fit(settings: Settings) -> None:
-    hashes = dict(rows(select(Chip.id, Chip.gateway_token_hash)))
+    hashes = dict(rows(select(Chip.id, Chip.gateway_token_hash).where(Chip.engine == "external")))
     kept = [chip for one in DemoFile(settings.data_dir or Path()).customers.values() for chip in one.chips]
     assert {UUID(chip.id): token_hash(chip.token) for chip in kept} == hashes
 
@@ -228,7 +240,7 @@ def test_a_start_that_was_killed_is_taken_up(
     lines = seed()
     assert len(lines) == 3
     assert used(billing_month(clock.now(), TZ)) == USED
-    assert len(rows(select(Chip.id))) == 10
+    assert len(rows(select(Chip.id))) == 11
     assert len(rows(select(Proxy.id))) == 1 + demo.STATIC_PROXIES
     assert_tokens_fit(settings)
     assert all(user.is_demo for (user,) in rows(select(User)))
@@ -290,7 +302,7 @@ def test_the_percentages_hold_in_a_month_s_first_minutes(
     assert {log.session_end <= moment for (log,) in rows(select(UsageLog))} == {True}
 
 
-CHIP = DemoChip(uuid4(), "x", uuid4(), uuid4(), 1)
+CHIP = DemoChip(uuid4(), "x", "external", uuid4(), uuid4(), 1)
 
 
 @given(

@@ -16,7 +16,7 @@ from tests.conftest import SECRET
 from tests.factories import NOW, TZ, make_chip, make_plan, make_provider, make_proxy, make_user
 from whago.domain.actions.assignments import rotate_proxy
 from whago.domain.actions.chips import delete_chip, set_chip_status, undo_chip_creation
-from whago.domain.actions.exit_ips import accept_exit_ip, roll_exit_ip_days
+from whago.domain.actions.exit_ips import accept_exit_ip
 from whago.domain.models import (
     Assignment,
     ChipEvent,
@@ -36,7 +36,7 @@ from whago.kit import db
 from whago.kit.crypto import Vault
 from whago.simulator import SimulatedProvider
 from whago.tasks.clock import Tools
-from whago.tasks.exit_ips import PROBES_PER_RUN, ExitWatch
+from whago.tasks.exit_ips import PROBES_PER_RUN, ExitWatch, roll_days
 
 PAGE = "http://ip.simulated.test/json"
 HOUR = timedelta(hours=1)
@@ -363,16 +363,17 @@ def test_a_provider_s_continuity_is_a_number(
     watch.observe(tools, NOW + 4 * HOUR)
     rotate_proxy(owner.id, chips[1], now=NOW + 5 * HOUR)  # wished for, so no break
     watch.observe(tools, NOW + 5 * HOUR)
-    roll_exit_ip_days(now=NOW + 6 * HOUR, tz=TZ)
+    assert roll_days(tools, NOW + 6 * HOUR)["providers"] == 1
     measure = continuity_by_provider(now=NOW + 6 * HOUR, tz=TZ)[proxy.provider_id]
     assert (measure.chip_days, measure.steady_chip_days, measure.steady_percent) == (4, 3, 75.0)
     assert measure.changes == 1
     assert measure.median_life is not None
     assert measure.median_life.is_least  # one of five addresses was lost: half of them still live
     execute("DELETE FROM exit_ip_observations")
-    roll_exit_ip_days(now=NOW + timedelta(days=10), tz=TZ)
+    roll_days(tools, NOW + timedelta(days=10))
     kept = continuity_by_provider(now=NOW + timedelta(days=10), tz=TZ)[proxy.provider_id]
     assert (kept.chip_days, kept.steady_percent) == (4, 75.0)  # what was counted outlives the observations
+    assert (kept.changes, kept.median_life) == (0, None)  # but lives are measured anew
 
 
 def test_changes_and_shared_exits_injected_at_random_are_all_found_and_nothing_else(

@@ -39,7 +39,7 @@ def main() -> int:
     metrics = ClockMetrics()
     app = make_app(broker_url, clocks, tools, metrics, visibility_timeout_s=3, restore_every_s=1)
     with StatusListener(metrics, int(port)):
-        return serve(app, clocks, tools)
+        return serve(app, clocks, tools, metrics)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from tests.factories import make_chip, make_provider, make_proxy
 from tests.web.api_setup import Caller, refused
+from whago.domain.actions.exit_ip_lives import measure_exit_ip_lives
 from whago.domain.actions.exit_ips import observe_exit_ip
 from whago.domain.models import Provider, Proxy
 from whago.kit import clock, db
@@ -198,6 +199,7 @@ def test_the_dashboard_has_continuity_and_the_house_s_account(
 ) -> None:
     chip = make_chip(owner.user)
     observe_exit_ip(assignment_of(chip.chip_id), "203.0.113.1", country=None, asn=None, now=clock.now())
+    measure_exit_ip_lives(now=clock.now())
     (found,) = admin.get("/admin/proxies/stats/dashboard").json()["by_provider"]
     assert found["house_bytes_month"] == 0
     assert found["continuity"]["median_life_is_least"] is True

@@ -13,10 +13,11 @@ from fastapi.testclient import TestClient
 from sqlalchemy import update
 
 from tests.e2e.seeding import Meter, assignment_of, make_account, make_admin, new_chip, ready_pool, settle
-from tests.factories import make_plan, make_proxy
+from tests.factories import TZ, make_plan, make_proxy
 from tests.web.api_setup import Caller
 from tests.web.page_setup import part, rows, text_of, visitor
 from whago.domain.actions.clock_runs import begin_run, end_run
+from whago.domain.actions.usage_days import roll_days
 from whago.domain.models import (
     Assignment,
     Chip,
@@ -144,6 +145,67 @@ def test_the_chart_is_split_as_asked(app: FastAPI, boss: User, maria: User) -> N
     today = text_of(re.findall(r"<tr data-at.*?</tr>", html, re.S)[0])
     assert "8 MB 7 MB 6 MB 5 MB 4 MB 3 MB 3 MB 36 MB R$0.90" in today
     assert "data-parts" not in part(client, "/admin/series?by=nonsense").text.replace('data-parts="[]"', "")
+
+
+@pytest.fixture
+def two_vendors(app: FastAPI, vault: Vault) -> tuple[User, User]:
+    """Maria used 5 MB at the dear vendor, a quarter of them today; João 2 MB at the cheap one."""
+    provider, _proxy = ready_pool(vault, name="Caro", cost_per_gb=Decimal(100))
+    customers = make_account("business", name="Maria"), make_account("business", name="João")
+    meter = Meter.start()
+    first = new_chip(customers[0], "Suporte").chip_id
+    meter.move(first, 4_000_000, at=clock.now() - timedelta(days=3))
+    meter.move(first, 1_000_000)
+    with transaction() as db:
+        db.execute(update(Provider).where(Provider.id == provider.id).values(is_active=False))
+    ready_pool(vault, name="Barato", cost_per_gb=Decimal(50))
+    meter.move(new_chip(customers[1], "Vendas").chip_id, 2_000_000)
+    return customers
+
+
+SPLITS = [
+    ("", [], ["3 MB R$0.20", "4 MB R$0.40"]),
+    ("provider", ["Caro", "Barato"], ["1 MB 2 MB 3 MB R$0.20", "4 MB 0 B 4 MB R$0.40"]),
+    ("customer", ["Maria", "João"], ["1 MB 2 MB 3 MB R$0.20", "4 MB 0 B 4 MB R$0.40"]),
+]
+
+
+@pytest.mark.parametrize("is_added_up", [False, True], ids=["hours", "days"])
+@pytest.mark.parametrize(("by", "names", "figures"), SPLITS, ids=["whole", "provider", "customer"])
+def test_the_statistics_split_by_provider_and_by_customer(
+    app: FastAPI,
+    boss: User,
+    two_vendors: tuple[User, User],
+    by: str,
+    names: list[str],
+    figures: list[str],
+    is_added_up: bool,
+) -> None:
+    if is_added_up:
+        roll_days(now=clock.now(), tz=TZ)
+    client = visitor(app, boss, "en")
+    whole = client.get(f"/admin/proxies?tab=stats&by={by}").text
+    alone = part(client, f"/admin/proxies/series?by={by}").text
+    for html in (whole, alone):
+        chart = html[html.index('id="series"') :]
+        assert re.findall(r'<th scope="col" class="end">(.*?)</th>', chart) == [*names, "Usage", "Cost"]
+        told = [text_of(row) for row in re.findall(r"<tr data-at.*?</tr>", chart, re.S)]
+        assert [re.sub(r"^.*? \d{4} ", "", row).strip() for row in told if "R$0.00" not in row] == figures
+        pressed = re.findall(r'id="series-by-(\w+)"[^>]*aria-pressed="true"', chart)
+        assert pressed == [by or "all"]
+        assert "7 MB · R$0.60" in text_of(chart)
+
+
+@pytest.mark.parametrize("by", ["provider", "customer"])
+def test_nobody_else_sees_the_statistics_split(app: FastAPI, two_vendors: tuple[User, User], by: str) -> None:
+    for path in (f"/admin/proxies?tab=stats&by={by}", f"/admin/proxies/series?by={by}"):
+        turned_away = visitor(app).get(path)
+        assert turned_away.status_code == 303
+        assert turned_away.headers["Location"].startswith("/login?next=")
+        refused = part(visitor(app, two_vendors[0]), path)
+        assert refused.status_code == 403
+        assert "João" not in refused.text
+        assert "Barato" not in refused.text
 
 
 def test_a_customers_chart_splits_by_their_own_chips_only(app: FastAPI, maria: User) -> None:

@@ -20,6 +20,8 @@ export class StandInBackend {
   status = 204
   /** Nothing is answered but 503. */
   away = false
+  /** What was asked in vain while it was away, events left out. */
+  refused = 0
   /** Only the keeping of state is away. */
   stateAway = false
   /** Runs before a change of state is answered; the answer waits for it. */
@@ -65,7 +67,10 @@ export class StandInBackend {
     const path = (request.url ?? '').replace(PREFIX, '')
     if (path === '/events') return this.#takeEvent(request, body)
     if (request.headers.authorization !== `Bearer ${this.#secret}`) return refusal(401, 'not_authenticated')
-    if (this.away || (this.stateAway && path !== '/beat')) return refusal(503, 'unavailable')
+    if (this.away || (this.stateAway && path !== '/beat')) {
+      this.refused += 1
+      return refusal(503, 'unavailable')
+    }
     await this.beforeState(path)
     return this.state.answer(path, JSON.parse(body) as Parameters<StandInState['answer']>[1])
   }

@@ -12,6 +12,9 @@ import { createInterface } from 'node:readline'
 import { BackendAuthStore } from '../../src/backend-auth-store.ts'
 import { Backend } from '../../src/backend.ts'
 
+/** Well below what the backend takes for death, however slow the machine is. */
+const BEAT_EVERY_MS = 2_000
+
 const bridgeId = randomUUID()
 const backend = new Backend(new URL(process.argv[2] ?? ''), process.env['BRIDGE_SECRET'] ?? '')
 const vitals = { bridge_id: bridgeId, url: `http://127.0.0.1:1/${bridgeId}`, started_at: new Date().toISOString(), max_chips: 1_000, draining: true }
@@ -20,8 +23,13 @@ const beat = async (): Promise<void> => {
 }
 const store = new BackendAuthStore({ backend, bridgeId, beat })
 let number = 0
+let beatAt = 0
 
 for await (const chipId of createInterface({ input: process.stdin })) {
+  if (Date.now() - beatAt > BEAT_EVERY_MS) {
+    await beat().catch(() => undefined) // a late one is made good by the next; the store itself asks again
+    beatAt = Date.now()
+  }
   const auth = await store.open(chipId, (error) => {
     throw error
   })
@@ -31,7 +39,6 @@ for await (const chipId of createInterface({ input: process.stdin })) {
   auth.creds.additionalData = { phone_seen_at: Date.now() }
   await auth.saveCreds()
   await auth.close()
-  if (number % 50 === 0) await beat()
 }
 await store.close()
 await backend.close()

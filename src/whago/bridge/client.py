@@ -8,11 +8,13 @@ from typing import Any, Final, Literal, Self, TypeVar
 from uuid import UUID
 
 import httpx
+import structlog
 from pydantic import BaseModel, ValidationError
 
 from whago.bridge.wire import BridgeChip, BridgeChips, BridgePairing
 from whago.domain.rules.thrift import Thrift
 from whago.errors import WhagoError
+from whago.kit import tracing
 
 # The bridge is on this machine or beside it: a connection takes milliseconds or does not come about.
 CONNECT_TIMEOUT_S: Final = 2.0
@@ -139,9 +141,16 @@ class BridgeClient:
 
     def _send(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
         try:
-            return self._http.request(method, path, json=body)
+            with tracing.span(f"bridge {method}", "client"):
+                return self._http.request(method, path, json=body, headers=_origin())
         except httpx.TransportError as error:
             raise WhagoError("bridge_unavailable") from error
+
+
+def _origin() -> dict[str, str]:
+    """Under which request of ours, and which span, the bridge is asked: both stand in its log, too."""
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    return {**tracing.headers(), **({"X-Request-ID": str(request_id)} if request_id else {})}
 
 
 def _checked(response: httpx.Response) -> dict[str, Any]:

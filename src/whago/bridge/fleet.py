@@ -6,7 +6,7 @@ secret that all of them share. Safe to share between threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
@@ -45,6 +45,7 @@ class BridgeFleet:
         self._secret = secret
         self._now = now
         self._clients: dict[str, BridgeClient] = {}
+        self._silent: frozenset[str] = frozenset()  # as of the last roll
         self._lock = Lock()
 
     def close(self) -> None:
@@ -101,17 +102,17 @@ class BridgeFleet:
         """Every chip of every living bridge; of two that have one, the one that runs it."""
         chips: dict[UUID, BridgeChip] = {}
         places: dict[UUID, str] = {}
-        silent = set()
+        silent: dict[str, str] = {}
         for load in all_living_bridges(now=self._now()):
             try:
                 items = self._client(load.url).list().items
             except WhagoError as error:
-                log.warning("bridge.silent", url=load.url, code=error.code)
-                silent.add(load.url)
+                silent[load.url] = error.code
                 continue
             for chip in items:
                 if chip.chip_id not in chips or chip.runs:
                     chips[chip.chip_id], places[chip.chip_id] = chip, load.url
+        self._tell_changes(silent)
         return Roll(chips, places, frozenset(silent))
 
     def drop(self, url: str, chip_id: UUID) -> None:
@@ -121,6 +122,15 @@ class BridgeFleet:
     def loads(self) -> list[Load]:
         """The bridges that take chips."""
         return living_bridges(now=self._now())
+
+    def _tell_changes(self, silent: Mapping[str, str]) -> None:
+        """Once when a bridge falls silent, once when it answers again or is given up; ``silent``: address → code."""
+        with self._lock:
+            before, self._silent = self._silent, frozenset(silent)
+        for url in sorted(silent.keys() - before):
+            log.warning("bridge.silent", url=url, code=silent[url])
+        for url in sorted(before - silent.keys()):
+            log.info("bridge.no_longer_silent", url=url)
 
     def _places(self, chip_id: UUID) -> Iterator[BridgeClient]:
         """Where the chip is held, or places for it, the best first; loads are read anew for each."""

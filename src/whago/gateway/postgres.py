@@ -40,7 +40,7 @@ from whago.gateway.control import (
     Wait,
 )
 from whago.gateway.dial_tally import ESTABLISHED
-from whago.kit import clock
+from whago.kit import clock, tracing
 from whago.kit.crypto import Vault
 from whago.kit.db import CHANNEL, OutcomeUnknown, driver_url
 
@@ -74,11 +74,13 @@ class PostgresControl:
 
     async def register(self, *, host: str, pid: int, port: int) -> None:
         await self._call(
-            self._ledger, lambda: register_boot(self.boot_id, host=host, pid=pid, port=port, now=clock.now())
+            "register",
+            self._ledger,
+            lambda: register_boot(self.boot_id, host=host, pid=pid, port=port, now=clock.now()),
         )
 
     async def authorise(self, chip_id: UUID) -> ChipPass | Refused:
-        found = await self._call(self._gate, lambda: chip_at_gate(chip_id, self._vault), ANSWER_S)
+        found = await self._call("authorise", self._gate, lambda: chip_at_gate(chip_id, self._vault), ANSWER_S)
         if found is None:
             return Refused("bad_credential")
         way = found.exit
@@ -100,7 +102,7 @@ class PostgresControl:
             return lease_quota(self.boot_id, user_id, month, want=want_bytes, now=clock.now())
 
         try:
-            return _answer(await self._call(self._ledger, ask))
+            return _answer(await self._call("lease", self._ledger, ask))
         except OutcomeUnknown as error:  # at worst more is reserved than we know: the next answer tells
             raise ControlUnavailable("unavailable") from error
 
@@ -147,7 +149,7 @@ class PostgresControl:
                 await asyncio.sleep(LISTEN_RETRY_S)
 
     async def followed(self, token: UUID) -> None:
-        await self._call(self._gate, lambda: answer_signal(self.boot_id, token), ANSWER_S)
+        await self._call("followed", self._gate, lambda: answer_signal(self.boot_id, token), ANSWER_S)
 
     def close(self) -> None:
         """Ends the threads; call it after the last answer."""
@@ -157,6 +159,7 @@ class PostgresControl:
     async def _record(self, boot_id: UUID, usages: Sequence[TunnelUsage], report: Report | None) -> None:
         now = clock.now()
         await self._call(
+            "report" if report else "settle",
             self._ledger,
             lambda: record_usage(
                 boot_id,
@@ -168,10 +171,22 @@ class PostgresControl:
                 dials=_session_dials(report.dials) if report else (),
                 is_last=report is None,
             ),
+            rows=len(usages),
         )
 
-    async def _call(self, pool: ThreadPoolExecutor, work: Callable[[], T], patience_s: float | None = None) -> T:
+    async def _call(
+        self,
+        what: str,
+        pool: ThreadPoolExecutor,
+        work: Callable[[], T],
+        patience_s: float | None = None,
+        **noted: int,
+    ) -> T:
         """Only reads have patience: giving a write up would let it commit later."""
+        with tracing.span(f"gateway {what}", "client", attributes=noted):
+            return await self._answered(pool, work, patience_s)
+
+    async def _answered(self, pool: ThreadPoolExecutor, work: Callable[[], T], patience_s: float | None) -> T:
         try:
             return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(pool, work), patience_s)
         except TimeoutError as error:

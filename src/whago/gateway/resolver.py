@@ -10,10 +10,11 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 import structlog
+
+from whago.kit.addresses import is_private_address
 
 log = structlog.get_logger()
 
@@ -22,8 +23,6 @@ FAILURE_CACHE_S: Final = 2.0  # spares the name server a retry loop
 MAX_ADDRESSES: Final = 4  # tried one after the other within the dialling time
 MAX_NAMES: Final = 4096  # provider hosts; there are tens
 DNS_THREADS: Final = 4  # a stuck name server holds these and nobody else's
-
-_NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last four bytes
 
 
 class UnknownHost(Exception):
@@ -97,21 +96,8 @@ class Resolver:
         return [Address(family, sockaddr) for family, _, _, _, sockaddr in found]  # type: ignore[arg-type]
 
     def _judge(self, host: str, found: list[Address]) -> _Entry:
-        good = [address for address in found if self._allow_private or is_public(address.sockaddr[0])]
+        good = [address for address in found if self._allow_private or not is_private_address(address.sockaddr[0])]
         if not good:
             problem = f"{host} has only private addresses, which are not dialled here"
             return _Entry((), problem, time.monotonic() + FAILURE_CACHE_S)
         return _Entry(tuple(good[:MAX_ADDRESSES]), "", time.monotonic() + CACHE_S)
-
-
-def is_public(text: str) -> bool:
-    """Whether an address literal is one of the public internet, looking into IPv6 forms that carry an IPv4 address."""
-    address = ip_address(text.partition("%")[0])
-    inner = _embedded(address) if isinstance(address, IPv6Address) else None
-    return all(each.is_global and not each.is_multicast for each in (address, inner) if each is not None)
-
-
-def _embedded(address: IPv6Address) -> IPv4Address | None:
-    if address in _NAT64:
-        return IPv4Address(address.packed[-4:])
-    return address.ipv4_mapped or address.sixtofour

@@ -10,11 +10,17 @@ from __future__ import annotations
 import socket
 import threading
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 ADDRESSES_MAX: Final = 8  # of one name; dialling more of them would outlast any patience
 
+FIRST_FREE_PORT: Final = 1024
+LAST_PORT: Final = 65_535
+
+_GLOBAL_UNICAST: Final = IPv6Network("2000::/3")  # all that IANA has given out; what is outside leads nowhere public
+_NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last four bytes
+_COMPATIBLE: Final = IPv6Network("::/96")  # RFC 4291 section 2.5.5.1, long deprecated: the same
 _LOCAL_NAMES: Final = ("localhost", ".localhost", ".local", ".internal")
 
 
@@ -28,10 +34,18 @@ class AddressRefused(Exception):
 
 def is_private_address(address: str) -> bool:
     """Whether a literal IP is anything but a public unicast address, in whatever dress (IPv4 inside IPv6 too)."""
-    ip: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
+    ip = ip_address(address.partition("%")[0])
     if isinstance(ip, IPv6Address):
-        ip = ip.ipv4_mapped or ip.sixtofour or ip
+        inner = _embedded(ip)
+        if inner is None:
+            return ip not in _GLOBAL_UNICAST or not ip.is_global
+        ip = inner
     return not ip.is_global or ip.is_multicast
+
+
+def is_web_port(port: int) -> bool:
+    """Whether a web server may listen there: 80, 443 or an unprivileged one, never a mail server's or a shell's."""
+    return port in (80, 443) or FIRST_FREE_PORT <= port <= LAST_PORT
 
 
 def is_private_host(host: str) -> bool:
@@ -57,6 +71,13 @@ def resolve(host: str, port: int, *, allow_private: bool, timeout_s: float) -> l
     if not allow_private and any(is_private_address(address) for address in lookup.found):
         raise AddressRefused(f"The address of {host} is private. Only public hosts are dialled here.", is_private=True)
     return lookup.found[:ADDRESSES_MAX]
+
+
+def _embedded(address: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that an IPv6 address stands for."""
+    if address in _NAT64 or address in _COMPATIBLE:
+        return IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped or address.sixtofour
 
 
 @dataclass(slots=True)

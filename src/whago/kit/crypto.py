@@ -29,6 +29,7 @@ class Vault:
 
     def __init__(self, secrets: Sequence[str]) -> None:
         keys = [Fernet(base64.urlsafe_b64encode(derive_key(secret, "vault"))) for secret in secrets]
+        self._newest = keys[0]
         self._fernet = MultiFernet(keys)
 
     def seal(self, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,6 +46,17 @@ class Vault:
         except (InvalidToken, KeyError) as error:
             raise WhagoError("unavailable", part="secret key") from error
         return dict(content)
+
+    def is_current(self, stored: Mapping[str, Any]) -> bool:
+        """Whether the newest key alone opens it. Raises WhagoError("unavailable") when no key does."""
+        if not stored:
+            return True
+        try:
+            self._newest.decrypt(str(stored["sealed"]).encode())
+        except (InvalidToken, KeyError):
+            self.open(stored)
+            return False
+        return True
 
     def reseal(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         """The same content under the newest key."""

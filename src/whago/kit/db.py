@@ -20,13 +20,17 @@ from whago.errors import WhagoError
 CHANNEL = "whago"  # LISTEN / NOTIFY channel that gateways follow
 POOL_SIZE = 10  # per process; five processes stay far below the embedded server's limit
 POOL_OVERFLOW = 20
+POOL_PATIENCE_S = 30  # for a connection of the pool, as long as a statement may take: then the caller is told so
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_MS = 30_000  # a runaway query must not hold a worker for ever
+IDLE_IN_TRANSACTION_MS = 300_000  # who hangs inside a transaction loses its locks; a slow download goes on
 LOCK_TIMEOUT_MS = 10_000  # a caller gets an answer rather than a hang
 RETRYABLE = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, a lock that took too long
 GOING = {"57P01", "57P02", "57P03"}  # shutting down by an administrator, crashing, starting
+FULL = "53"  # class: out of disk space, memory or connections; it passes when somebody makes room
 
-DEAD_PEER = {  # a server that vanished without a word is noticed in about ten seconds
+REACHING = {  # a server that vanished without a word is noticed in about ten seconds
+    "connect_timeout": CONNECT_TIMEOUT_S,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
@@ -41,20 +45,31 @@ def connect(
     url: str,
     *,
     pool_size: int = POOL_SIZE,
+    most: int | None = None,
     statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
     lock_timeout_ms: int = LOCK_TIMEOUT_MS,
 ) -> Engine:
-    """Binds this process to a database. ``url`` is ``postgresql+psycopg://…`` (``postgresql://`` is understood)."""
+    """Binds this process to a database. ``url`` is ``postgresql+psycopg://…`` (``postgresql://`` is understood).
+
+    ``pool_size`` connections are kept; ``most`` bounds those at a busy moment (None: ``POOL_OVERFLOW`` more).
+    """
     global _sessions, _engine
+    kept = min(pool_size, most or pool_size)
+    limits = {
+        "timezone": "UTC",
+        "statement_timeout": statement_timeout_ms,
+        "lock_timeout": lock_timeout_ms,
+        "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_MS,
+    }
     _engine = create_engine(
         normalise(url),
-        pool_size=pool_size,
-        max_overflow=POOL_OVERFLOW,
+        pool_size=kept,
+        max_overflow=POOL_OVERFLOW if most is None else most - kept,
+        pool_timeout=POOL_PATIENCE_S,
         pool_pre_ping=True,
         connect_args={
-            "connect_timeout": CONNECT_TIMEOUT_S,
-            "options": f"-c timezone=UTC -c statement_timeout={statement_timeout_ms} -c lock_timeout={lock_timeout_ms}",
-            **DEAD_PEER,
+            "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
+            **REACHING,
         },
     )
     _sessions = sessionmaker(_engine, expire_on_commit=False)
@@ -115,9 +130,11 @@ def transaction() -> Iterator[Session]:
 
 
 def _is_gone(error: DBAPIError) -> bool:
-    """Whether the server could not be reached, is starting, or is shutting down (class 57P)."""
+    """Whether the server could not be reached, is starting or shutting down (class 57P), or has no room (class 53)."""
     state = getattr(error.orig, "sqlstate", None)
-    return error.connection_invalidated or (state is None and isinstance(error, OperationalError)) or state in GOING
+    if state is None:
+        return error.connection_invalidated or isinstance(error, OperationalError)
+    return error.connection_invalidated or state in GOING or state.startswith(FULL)
 
 
 @contextmanager

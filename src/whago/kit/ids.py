@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import secrets
 from uuid import UUID, uuid4
@@ -9,6 +10,8 @@ from uuid import UUID, uuid4
 TOKEN_BYTES = 32  # 256 bits: an online or offline guess is out of reach, so a plain SHA-256 is enough to store it
 CODE_CHARS = 10
 CODE_SIGNS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"  # without 0, 1, O and I
+TOTP_SECRET_BYTES = 20  # what RFC 4226 section 4 recommends
+RECOVERY_GROUPS = 5  # of five signs: 125 bits, more than the 112 from which a plain hash may store it (ASVS 6.5.2)
 
 
 def new_id() -> UUID:
@@ -24,6 +27,17 @@ def new_token() -> str:
 def new_code() -> str:
     """A random code that people type: ten signs that nobody mistakes for another, 50 bits."""
     return "".join(secrets.choice(CODE_SIGNS) for _ in range(CODE_CHARS))
+
+
+def new_totp_secret() -> str:
+    """A random secret of 160 bits for an authenticator app, in base32."""
+    return base64.b32encode(secrets.token_bytes(TOTP_SECRET_BYTES)).decode()
+
+
+def new_recovery_code() -> str:
+    """A random code to keep on paper: five groups of five signs."""
+    groups = range(RECOVERY_GROUPS)
+    return "-".join("".join(secrets.choice(CODE_SIGNS) for _ in range(RECOVERY_GROUPS)) for _ in groups)
 
 
 def token_hash(token: str) -> bytes:

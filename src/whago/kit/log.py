@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TextIO, cast
 
 import structlog
 
 SECRET_WORDS = ("password", "token", "secret", "credential", "authorization", "api_key", "proxy_url")
 MAX_CACHED_NAMES: Final = 1024  # field names are written in the code: there are about a hundred
+
+
+class Lossy:
+    """A stream whose lines are dropped when the disk behind it is full: nobody stops working for want of a log."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def configure(log_format: str, part: str) -> None:
@@ -33,7 +49,7 @@ def configure(log_format: str, part: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", Lossy(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(part=part)

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from whago.errors import SettingsError, WhagoError
-from whago.main.leash import StartError
+from whago.main.leash import StartError, TryLater
 
 LOOPBACK: Final = "127.0.0.1"
 CANNOT_START: Final = 2  # also what a supervisor takes as "trying again changes nothing"
@@ -30,6 +30,9 @@ app = typer.Typer(
 Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="TCP port to listen on.")]
 Processes = Annotated[int, typer.Option(min=1, max=64, help="Gateway processes that share the port.")]
+StatusHost = Annotated[
+    str, typer.Option(help="Address of that port; another than loopback shows figures to whoever reaches it.")
+]
 Hold = Annotated[bool, typer.Option("--hold", hidden=True, help="Load, then wait for the end of standard input.")]
 
 
@@ -37,6 +40,9 @@ def main() -> None:
     """Run the command line. What a person can mend is one sentence on stderr, never a trace."""
     try:
         app(prog_name="whago")
+    except TryLater as error:
+        print(f"whago: {error}", file=sys.stderr)
+        sys.exit(FAILED)
     except (SettingsError, StartError) as error:
         print(f"whago: {error}", file=sys.stderr)
         sys.exit(CANNOT_START)
@@ -79,11 +85,12 @@ def doctor(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the pages and the API.")] = 8000,
     gateway_port: Annotated[int, typer.Option(min=1, max=65535, help="Port that chips connect to.")] = 3128,
     data: Annotated[Path | None, typer.Option(help="Folder that keeps everything.", file_okay=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: a JSON array of findings.")] = False,
 ) -> None:
-    """Say what this machine lacks, and how to get it."""
+    """Say what this machine lacks, or, with WHAGO_DATABASE_URL set, what the installation does; and how to get it."""
     from whago.main.doctor import run_doctor
 
-    raise typer.Exit(run_doctor(port=port, gateway_port=gateway_port, data=data))
+    raise typer.Exit(run_doctor(port=port, gateway_port=gateway_port, data=data, as_json=as_json))
 
 
 @app.command()
@@ -108,8 +115,9 @@ def gateway(
     port: Port = 3128,
     processes: Processes = 1,
     status_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Loopback port of /healthz, /readyz and /metrics; 0 for none.")
+        int, typer.Option(min=0, max=65535, help="Port of /healthz, /readyz and /metrics; 0 for none.")
     ] = 9128,
+    status_host: StatusHost = LOOPBACK,
     top: Annotated[
         bool, typer.Option("--top", help="Serve nothing: show what the gateways of this machine are doing.")
     ] = False,
@@ -128,21 +136,43 @@ def gateway(
     from whago.main import gateway as command
 
     _wait_to_begin(hold)
-    command.run(host=host, port=port, processes=processes, status_port=status_port or None, reuse_port=shared)
+    command.run(
+        host=host,
+        port=port,
+        processes=processes,
+        status_port=status_port or None,
+        status_host=status_host,
+        reuse_port=shared,
+    )
 
 
 @app.command()
 def worker(
     status_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Loopback port of /healthz, /readyz and /metrics; 0 for any.")
+        int, typer.Option(min=0, max=65535, help="Port of /healthz, /readyz and /metrics; 0 for any.")
     ] = 9148,
+    status_host: StatusHost = LOOPBACK,
+    beat: Annotated[bool, typer.Option(help="Send the clocks' ticks, too; without it, whago beat does.")] = True,
     hold: Hold = False,
 ) -> None:
     """Run the queues and the clocks."""
     from whago.main import worker as command
 
     _wait_to_begin(hold)
-    command.run(status_port=status_port)
+    command.run(status_port=status_port, status_host=status_host, beat=beat)
+
+
+@app.command("beat")
+def run_beat(
+    status_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of /healthz, /readyz and /metrics; 0 for any.")
+    ] = 9149,
+    status_host: StatusHost = LOOPBACK,
+) -> None:
+    """Send the clocks' ticks, for workers that run with --no-beat. Two of them do no harm."""
+    from whago.main import beat as command
+
+    command.run(status_port=status_port, status_host=status_host)
 
 
 @app.command()
@@ -174,6 +204,17 @@ def create_admin(
     accounts.create_admin(email=email, password=password, name=name)
 
 
+@app.command("rotate-keys")
+def rotate_keys(
+    check: Annotated[bool, typer.Option("--check", help="Only count what is still under an earlier secret.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Folder of a running whago up.", file_okay=False)] = None,
+) -> None:
+    """Seal stored secrets again under WHAGO_SECRET_KEY, so that WHAGO_SECRET_KEY_PREVIOUS can be dropped."""
+    from whago.main import rotate_keys as command
+
+    raise typer.Exit(command.run(check=check, data=data))
+
+
 @app.command("simulate-provider")
 def simulate_provider(
     host: Host = LOOPBACK,
@@ -183,6 +224,10 @@ def simulate_provider(
     account: Annotated[list[str] | None, typer.Option(help="username:password; may be repeated.")] = None,
     target: Annotated[
         list[str] | None, typer.Option(help="HOST[:PORT]=127.x.y.z:PORT; HOST may be *.name; may be repeated.")
+    ] = None,
+    reach: Annotated[
+        list[str] | None,
+        typer.Option(help="HOST[:PORT] to dial for real, from this machine's own address; may be repeated."),
     ] = None,
     static: Annotated[int, typer.Option(min=0, help="How many static addresses to offer besides.")] = 0,
     country: Annotated[str, typer.Option(help="Country of the exit IPs.")] = "BR",
@@ -202,6 +247,7 @@ def simulate_provider(
             socks_port=socks_port,
             account=account,
             target=target,
+            reach=reach,
             static=static,
             country=country,
             usage_lag_s=usage_lag_s,

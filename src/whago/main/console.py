@@ -24,12 +24,12 @@ class Console:
         self._lock = threading.Lock()
 
     def say(self, line: str, name: str = OWN_NAME) -> None:
-        """One line. A reader that went away (``whago up | head``) is no reason to stop the product."""
+        """One line. A reader that went away (``whago up | head``) or a full disk is no reason to stop the product."""
         with self._lock:
             try:
                 self._stream.write(f"{self._label(name)} {line}\n")
                 self._stream.flush()
-            except (BrokenPipeError, ValueError):
+            except (OSError, ValueError):
                 pass
 
     def plain(self, text: str) -> None:
@@ -38,7 +38,7 @@ class Console:
             try:
                 self._stream.write(f"{text}\n")
                 self._stream.flush()
-            except (BrokenPipeError, ValueError):
+            except (OSError, ValueError):
                 pass
 
     def _label(self, name: str) -> str:

@@ -17,15 +17,16 @@ from zoneinfo import ZoneInfo
 import httpx
 
 from whago.domain.actions.accounts import change_password
-from whago.domain.actions.chips import create_chip, renew_gateway_token
+from whago.domain.actions.chips import create_chip, renew_gateway_token, set_chip_status
 from whago.domain.actions.demo import mark_demo, point_demo_at
 from whago.domain.actions.gateways import register_boot
 from whago.domain.actions.pool import ProxyFields, create_proxies
 from whago.domain.actions.providers import ProviderFields, create_provider
 from whago.domain.actions.record_usage import record_usage
 from whago.domain.actions.users import UserFields, create_user
-from whago.domain.models import Engine
+from whago.domain.models import ChipStatus, Engine
 from whago.domain.queries.demo import (
+    DemoChip,
     DemoPlan,
     chips_of,
     demo_provider,
@@ -60,7 +61,10 @@ PREVIOUS_MONTH_PERCENT: Final = 70  # of what this month shows: last month raise
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A customer as the demo wants it; ``percent`` of its plan's limit is used this month."""
+    """A customer as the demo wants it; ``percent`` of its plan's limit is used this month.
+
+    ``chips`` talk by themselves (``demo_traffic``); ``bridged`` ones are run by our bridge, and dial WhatsApp itself.
+    """
 
     name: str
     email: str
@@ -68,12 +72,13 @@ class Wish:
     percent: int
     pace: str
     chips: tuple[str, ...]
+    bridged: tuple[str, ...] = ()
 
 
 WISHES: Final = (
     Wish(
         "Central de Atendimento Ipê", "central@demo.whago.local", "enterprise", 20, "brisk",
-        ("Vendas 1", "Vendas 2", "Suporte", "Cobrança", "Entregas", "Pós-venda"),
+        ("Vendas 1", "Vendas 2", "Suporte", "Cobrança", "Entregas", "Pós-venda"), ("WhatsApp de verdade",),
     ),
     Wish(
         "Clínica Sorriso Vivo", "clinica@demo.whago.local", "business", 85, "calm",
@@ -187,7 +192,7 @@ class _Seeding:
     def _regain(self, user_id: UUID, kept: KeptCustomer) -> None:
         """The file is lost but the customer stands: a new password, and new credentials for the traffic."""
         change_password(user_id, hash_password(kept.password), now=self._now)
-        for chip in chips_of(user_id):
+        for chip in _talkers_of(user_id):
             token = renew_gateway_token(user_id, chip.id, now=self._now)
             kept.chips.append(KeptChip(str(chip.id), chip.alias, token))
         self._file.keep(kept)
@@ -219,12 +224,17 @@ class _Seeding:
                 chip_id, token = made.chip_id, made.gateway_token
             kept.chips.append(KeptChip(str(chip_id), alias, token))
             self._file.keep(kept)
+        for alias in wish.bridged[: max(0, plan.max_chips - len(wish.chips))]:
+            if alias not in there:  # a clock gives it to a bridge, with a credential that only the bridge knows
+                now = self._now
+                made = create_chip(user_id, alias=alias, engine=Engine.BRIDGE, region=None, now=now, tz=self._tz)
+                set_chip_status(made.chip_id, ChipStatus.CONNECTING, now=now)
 
     def _give_past(self, user_id: UUID, wish: Wish, plan: DemoPlan) -> None:
         """Both months in one transaction, so that a start that was killed has given all of it or nothing."""
         if has_usage(user_id):
             return
-        chips = chips_of(user_id)
+        chips = _talkers_of(user_id)
         limit = plan.limit_bytes if plan.limit_bytes is not None else UNLIMITED_AS_BYTES
         used = limit * wish.percent // 100
         before = past_usage(
@@ -248,3 +258,8 @@ class _Seeding:
         except httpx.TransportError:
             return ()
         return read_static_list(answer.text).proxies[:STATIC_PROXIES] if answer.status_code == 200 else ()
+
+
+def _talkers_of(user_id: UUID) -> Sequence[DemoChip]:
+    """The chips that the demo's traffic speaks for."""
+    return [chip for chip in chips_of(user_id) if chip.engine == Engine.EXTERNAL]

@@ -1,7 +1,8 @@
-"""``whago doctor``: what this machine lacks for ``whago up`` (and for the tests), and how to get it."""
+"""``whago doctor``: what this machine lacks for ``whago up`` (and for the tests), or what an installation lacks."""
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -9,8 +10,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +20,8 @@ from whago.errors import SettingsError
 from whago.main.chromium import ADVICE, ChromiumMissing, find_chromium
 from whago.main.data_folder import default_data_dir
 from whago.main.embedded import EmbeddedPostgres, EmbeddedServer, EmbeddedValkey, port_is_free
+from whago.main.findings import Finding, Verdict
+from whago.main.installation import examine_installation
 from whago.main.leash import StartError, spawn, unprivileged_account
 from whago.main.node import modules_are_current, node_binary, node_version
 from whago.main.reach import closed_at, private_data_dir
@@ -35,33 +36,28 @@ PROBE_TIMEOUT_S: Final = 20.0
 MAIN_TOOLS: Final = Path(__file__).resolve().parents[3] / ".tools" / "bin" / "uv"
 
 
-class Verdict(Enum):
-    """How bad it is."""
+def run_doctor(*, port: int = 8000, gateway_port: int = 3128, data: Path | None = None, as_json: bool = False) -> int:
+    """Print the report; 1 when something is missing that ``whago up`` or the installation needs, else 0.
 
-    OK = "ok"
-    NOTE = "note"
-    MISSING = "missing"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report: what was looked at, what was found, and what to do about it."""
-
-    subject: str
-    verdict: Verdict
-    found: str
-    remedy: str = ""
-
-
-def run_doctor(*, port: int = 8000, gateway_port: int = 3128, data: Path | None = None) -> int:
-    """Print the report; 1 when something that ``whago up`` needs is missing, else 0."""
-    findings = list(examine(port, gateway_port, data))
-    _print(findings)
+    With a database of one's own the installation is looked at, else what this machine needs for ``whago up``.
+    """
+    settings = _settings()
+    is_installation = isinstance(settings, Settings) and settings.database_url is not None
+    if isinstance(settings, Settings) and settings.database_url is not None:
+        findings = list(examine_installation(settings, settings.database_url, data))
+    else:
+        findings = list(examine(port, gateway_port, data))
+    print(as_text(findings)) if as_json else _print(findings, is_installation)
     return 1 if any(finding.verdict is Verdict.MISSING for finding in findings) else 0
 
 
+def as_text(findings: list[Finding]) -> str:
+    """The report for programs: a JSON array of objects."""
+    return json.dumps([finding.told() for finding in findings], ensure_ascii=False, indent=1)
+
+
 def examine(port: int, gateway_port: int, data: Path | None) -> Iterator[Finding]:
-    """Every finding, in the order in which a start would meet it."""
+    """What a machine needs for ``whago up``, in the order in which a start would meet it."""
     yield _python()
     yield _uv()
     settings = _settings()
@@ -220,7 +216,7 @@ def _chromium() -> Finding:
     return Finding("Chromium", Verdict.OK, str(found))
 
 
-def _print(findings: list[Finding]) -> None:
+def _print(findings: list[Finding], is_installation: bool) -> None:
     styles: dict[Verdict, str] = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.MISSING: "bold red"}
     table = Table(show_edge=False, pad_edge=False)
     for heading in ("", "state", "found", "what to do"):
@@ -230,4 +226,5 @@ def _print(findings: list[Finding]) -> None:
         table.add_row(finding.subject, f"[{style}]{finding.verdict.value}[/]", finding.found, finding.remedy)
     Console().print(table)
     missing = sum(finding.verdict is Verdict.MISSING for finding in findings)
-    print(f"\n{missing} thing{'s' if missing != 1 else ''} missing." if missing else "\nThis machine can run whago up.")
+    well = "Nothing is missing." if is_installation else "This machine can run whago up."
+    print(f"\n{missing} thing{'s' if missing != 1 else ''} missing." if missing else f"\n{well}")

@@ -26,6 +26,10 @@ class StartError(Exception):
     """A part cannot start; the message is one sentence that says why and what to do."""
 
 
+class TryLater(StartError):
+    """What stands in the way may pass by itself (a server that is away, a full disk): starting again makes sense."""
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """A system user that a child runs as."""

@@ -14,11 +14,14 @@ from whago.main.data_folder import DataFolder
 from whago.main.embedded import EmbeddedPostgres, EmbeddedServer, EmbeddedValkey, free_port, port_is_free
 from whago.main.probes import http_answers, port_answers
 from whago.main.supervisor import Spec
+from whago.settings import without_files
 
 LOOPBACK: Final = "127.0.0.1"
 DEMO_STATICS: Final = 2  # static addresses of the demo's provider, beside its sticky sessions
+DEMO_REACH: Final = ("web.whatsapp.com", "mmg.whatsapp.net", "*.cdn.whatsapp.net")  # the real ones, for a real phone
 GATEWAY_STATUS_PORT: Final = 9128  # of the first gateway process; the next ones count up
 WORKER_STATUS_PORT: Final = 9148
+UP_DRAIN_S: Final = "5"  # Ctrl-C stops everything within ten seconds, whatever a gateway of its own may take
 ANY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104 - names to recognise, nothing is bound here
 
 
@@ -67,6 +70,7 @@ def children_environment(
         "WHAGO_BROKER_URL": broker_url,
         "WHAGO_DATA_DIR": str(folder.path),
         "WHAGO_GATEWAY_PORT": str(ports.gateway),
+        "WHAGO_GATEWAY_DRAIN_S": UP_DRAIN_S,
         "WHAGO_BACKEND_URL": f"http://{LOOPBACK}:{ports.web}",
         "WHAGO_BRIDGE_URL": f"http://{LOOPBACK}:{ports.bridges[0]}",
         "WHAGO_BRIDGE_SECRET": folder.secret("bridge-secret"),
@@ -127,6 +131,7 @@ def _bridge_spec(name: str, environment: Mapping[str, str], port: int) -> Spec:
 def simulator_spec(environment: Mapping[str, str], ports: Ports) -> Spec:
     argv = _whago("simulate-provider", "--host", LOOPBACK, "--port", str(ports.simulator))
     argv += ["--admin-port", str(ports.simulator_admin), "--static", str(DEMO_STATICS)]
+    argv += [word for host in DEMO_REACH for word in ("--reach", host)]
     return Spec("simulator", argv, environment, ready=lambda: port_answers(LOOPBACK, ports.simulator))
 
 
@@ -136,8 +141,9 @@ def traffic_spec(environment: Mapping[str, str], gate: threading.Event) -> Spec:
 
 
 def base_environment() -> dict[str, str]:
-    """Our own environment, less the variables that are set to nothing (they mean "not set")."""
-    return {name: value for name, value in os.environ.items() if value or not name.startswith("WHAGO_")}
+    """Our own environment: what is set to nothing counts as not set, and secrets are out of their files."""
+    found = without_files(os.environ)
+    return {name: value for name, value in found.items() if value or not name.startswith("WHAGO_")}
 
 
 def _status_port(usual: int, count: int) -> int:

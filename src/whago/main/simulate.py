@@ -15,7 +15,7 @@ from whago.simulator.dialect import ID_CHARS_MAX, ID_CHARS_MIN, IdRule
 from whago.simulator.exits import EXIT_NETWORK
 from whago.simulator.server import Addresses, ProviderServer
 from whago.simulator.state import DEFAULT_ACCOUNT, DEFAULT_APP_KEY, ProviderSettings, ProviderState, UsageSettings
-from whago.simulator.targets import TargetRule
+from whago.simulator.targets import Pattern, TargetRule
 
 FILES_WANTED: Final = 32_768  # two sockets per tunnel and room for a herd
 
@@ -27,6 +27,7 @@ def run(
     socks_port: int | None = None,
     account: list[str] | None = None,
     target: list[str] | None = None,
+    reach: list[str] | None = None,
     static: int = 0,
     country: str = "BR",
     id_min: int = ID_CHARS_MIN,
@@ -39,8 +40,9 @@ def run(
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    ``account`` holds ``username:password`` pairs, ``target`` rules ``HOST[:PORT]=ADDRESS:PORT``. Raises ValueError for
-    a bad argument and OSError for a port that is taken, both before anything is served.
+    ``account`` holds ``username:password`` pairs, ``target`` rules ``HOST[:PORT]=ADDRESS:PORT``, ``reach`` names
+    ``HOST[:PORT]`` that are dialled for real. Raises ValueError for a bad argument and OSError for a port that is
+    taken, both before anything is served.
     """
     log.configure(load().log_format, "simulator")
     settings = ProviderSettings(
@@ -48,8 +50,9 @@ def run(
     )
     state = ProviderState(settings, clock.now, UsageSettings(usage_lag_s, overbill_percent, bytes_per_kb))
     rules = [TargetRule.parse(text) for text in target or []]
+    reached = [Pattern.parse(text) for text in reach or []]
     _raise_file_limit()
-    asyncio.run(_serve(ProviderServer(state, Addresses(host, port, admin_port, socks_port), rules)))
+    asyncio.run(_serve(ProviderServer(state, Addresses(host, port, admin_port, socks_port), rules, reached)))
 
 
 async def _serve(server: ProviderServer) -> None:

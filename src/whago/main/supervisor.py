@@ -193,10 +193,11 @@ class Child:
 
 
 class Supervisor:
-    """All children of one ``up``."""
+    """All children of one ``up``. ``stop_budget_s``: in that time ``stop`` ends all of them."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, stop_budget_s: float = STOP_BUDGET_S) -> None:
         self._console = console
+        self._stop_budget_s = stop_budget_s
         self._children: dict[str, Child] = {}
 
     def start(self, spec: Spec) -> Child:
@@ -214,7 +215,7 @@ class Supervisor:
 
     def stop(self) -> None:
         """End everything: first what serves, then what it stands on; by force where asking does not help."""
-        deadline = time.monotonic() + STOP_BUDGET_S
+        deadline = time.monotonic() + self._stop_budget_s
         serving = [child for child in self._children.values() if not child.spec.foundation]
         foundations = [child for child in self._children.values() if child.spec.foundation]
         self._stop_all(serving, deadline - FOUNDATION_SHARE_S)

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from whago.main.chromium import VARIABLE, ChromiumMissing, obtain_chromium
+from whago.main.debian_servers import ServersMissing, obtain_servers
 from whago.main.leash import StartError
 from whago.main.node import BRIDGE_DIR, install_modules, node_environment, npm_command
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 FAST: Final = "--fast"
+CI: Final = "CI"  # set by every CI: there nothing may be left out
 FAST_SELECTION: Final = ("-m", "not browser and not slow", "--ignore=tests/faults", "--ignore=tests/e2e")
 PLUGIN_NOT_HERE: Final = "-P"  # the checkout's folder is no place to import modules from
 
@@ -50,7 +52,7 @@ def _steps(fast: bool) -> list[Step]:
         Step("bridge check", lambda: _npm("run", "check")),
         Step("bridge tests", lambda: _npm("test")),
     ]
-    return steps if fast else [*steps, Step("Chromium", _chromium)]
+    return steps if fast else [*steps, Step("Debian's servers", _debian_servers), Step("Chromium", _chromium)]
 
 
 def _passes(step: Step) -> bool:
@@ -102,7 +104,12 @@ def _chromium() -> bool:
     return _told(obtain, ChromiumMissing)
 
 
-def _told(action: Callable[[], None], expected: type[Exception]) -> bool:
+def _debian_servers() -> bool:
+    """Where they cannot be had, the tests over them are skipped with a sentence; not so in CI."""
+    return _told(obtain_servers, ServersMissing) or not os.environ.get(CI)
+
+
+def _told(action: Callable[[], object], expected: type[Exception]) -> bool:
     try:
         action()
     except expected as error:

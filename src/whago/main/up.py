@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
+from whago.kit.db import driver_url
 from whago.main import parts
 from whago.main.console import Console
 from whago.main.data_folder import DataFolder, FirstAdmin, default_data_dir, new_password
@@ -251,7 +252,7 @@ def _raise_open_files() -> None:
 def _check_database(url: str) -> None:
     """A sentence instead of a trace when the operator's database cannot be reached."""
     try:
-        psycopg.connect(url.replace("+psycopg", "", 1), connect_timeout=DATABASE_PATIENCE_S).close()
+        psycopg.connect(driver_url(url), connect_timeout=DATABASE_PATIENCE_S).close()
     except psycopg.OperationalError as error:
         reason = str(error).strip().partition("\n")[0]
         raise StartError(f"WHAGO_DATABASE_URL: the database does not answer: {reason}") from None

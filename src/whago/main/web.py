@@ -11,6 +11,8 @@ from whago.kit import db, log
 from whago.main.engines import bridge_fleet, gateway_address
 from whago.main.post import courier_of
 from whago.main.secret import secret_keys
+from whago.main.servers import look_for_broker, wait_for_database
+from whago.main.traces import trace
 from whago.settings import Settings, load
 from whago.web.app import create_app
 from whago.web.config import WebConfig
@@ -26,9 +28,13 @@ def run(host: str, port: int) -> None:
     """Serves until asked to stop. Raises SettingsError with what is missing."""
     settings = load()
     log.configure(settings.log_format, "web")
+    trace(settings, "web")
     if settings.database_url is None:
         raise SettingsError("WHAGO_DATABASE_URL is not set: it names the PostgreSQL database of this installation.")
-    db.connect(settings.database_url, pool_size=POOL_SIZE)
+    wait_for_database(settings.database_url, settings.start_wait_s)
+    if settings.broker_url is not None:
+        look_for_broker(settings.broker_url)
+    db.connect(settings.database_url, pool_size=POOL_SIZE, most=settings.database_connections)
     Watchdog(courier_of(settings), settings.tz).start()
     uvicorn.run(
         create_app(web_config(settings)),
@@ -60,6 +66,7 @@ def web_config(settings: Settings) -> WebConfig:
         broker_url=settings.broker_url,
         public_url=settings.public_url,
         cookie_secure=_cookie_secure(settings),
+        require_staff_totp=settings.require_admin_totp,
     )
 
 

@@ -96,6 +96,13 @@ class SmtpMailer:
             return Failed("smtp_unreachable", excerpt=excerpt_of(type(error).__name__.encode()), is_ours=True)
         return Sent("ok")
 
+    def try_login(self) -> None:
+        """Everything short of a letter. Raises OSError or smtplib.SMTPException as it happens."""
+        smtp = self._connected()
+        with suppress(OSError, smtplib.SMTPException):
+            smtp.quit()
+        smtp.close()
+
     def _hand_over(self, letter: Letter) -> None:
         """Returns when the server has taken the letter; a goodbye that fails after that changes nothing."""
         smtp = self._connected()

@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from whago.domain.rules.outcomes import Failed, Outcome, Sent, excerpt_of
-from whago.kit.addresses import AddressRefused, resolve
+from whago.kit.addresses import AddressRefused, is_web_port, resolve
 
 DEADLINE_S: Final = 15.0  # from the name to the end of the answer; a receiver should queue and answer at once
 ANSWER_MAX_BYTES: Final = 4_096  # more of an answer is not read
@@ -52,6 +52,8 @@ def target_of(url: str) -> Target:
     if any(sign <= " " or sign == "\x7f" for sign in url):
         raise BadAddress("This is not a web address.")
     secure = parts.scheme == "https"
+    if port is not None and not is_web_port(port):
+        raise BadAddress("The port must be 80, 443 or one from 1024 on.")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(secure, parts.hostname, port or (443 if secure else 80), path)
 

@@ -17,7 +17,7 @@ Sources: the vendors' API pages. Numbers are read as decimals, never as floats.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -28,7 +28,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 
-from whago.kit.addresses import AddressRefused, resolve
+from whago.kit.addresses import AddressRefused, is_web_port, resolve
 
 GB: Final = 10**9
 KIB: Final = 1024
@@ -39,6 +39,7 @@ DAYS_MAX: Final = 62  # per call: two months
 
 NEEDS_KEY: Final = "The usage API needs its key: it is asked for with the provider's login."
 NEEDS_ZONE: Final = "The usage API needs the name of the zone."
+UNREACHABLE: Final = "The vendor's usage API cannot be reached."
 NEEDS_USER: Final = "The usage API needs the provider's user name and password."
 
 Problem = Literal["refused", "unreachable", "strange", "incomplete"]
@@ -102,41 +103,59 @@ def fetch_usage(
     if vendor is None:
         raise UsageApiFailed("incomplete", "This vendor has no usage API that we know.")
     base = (account.api_url or vendor.base_url).rstrip("/")
-    _check_address(base, allow_private=allow_private)
+    addresses = _checked_addresses(base, allow_private=allow_private)
     last = min(last, first + timedelta(days=DAYS_MAX - 1))
     with httpx.Client(timeout=timeout_s, follow_redirects=False, trust_env=False) as client:
-        return vendor.fetch(_Calls(client, base), account, first, last)
+        return vendor.fetch(_Calls(client, base, addresses), account, first, last)
 
 
 class _Calls:
-    """JSON over HTTP with every failure turned into UsageApiFailed."""
+    """JSON over HTTP with every failure turned into UsageApiFailed.
 
-    def __init__(self, client: httpx.Client, base: str) -> None:
+    Dials the addresses that were checked, under the name (Host header, TLS certificate): it is not resolved again.
+    """
+
+    def __init__(self, client: httpx.Client, base: str, addresses: Sequence[str]) -> None:
         self._client = client
-        self._base = base
+        self._base = httpx.URL(base)
+        self._addresses = addresses
 
     def get(self, path: str, params: Mapping[str, str] | None = None, authorization: str | None = None) -> Any:
         headers = {"Authorization": authorization} if authorization else {}
-        return self._answer(lambda: self._client.get(self._base + path, params=dict(params or {}), headers=headers))
+        return self._answer("GET", path, params=dict(params or {}), headers=headers)
 
     def post(self, path: str, basic: tuple[str, str]) -> Any:
-        return self._answer(lambda: self._client.post(self._base + path, auth=basic))
+        return self._answer("POST", path, headers={}, auth=basic)
 
-    def _answer(self, call: Callable[[], httpx.Response]) -> Any:
-        try:
-            response = call()
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise UsageApiFailed("unreachable", "The vendor's usage API cannot be reached.") from error
-        if response.status_code in (401, 403):
-            raise UsageApiFailed("refused", "The vendor's usage API refused the key.")
-        if response.status_code != 200:
-            raise UsageApiFailed("unreachable", "The vendor's usage API answered with an error.")
-        if len(response.content) > ANSWER_BYTES_MAX:
+    def _answer(self, method: str, path: str, *, headers: dict[str, str], **options: Any) -> Any:
+        named = headers | {"Host": self._base.netloc.decode("ascii")}
+        for address in self._addresses:
+            url = self._base.copy_with(host=address, path=self._base.path.rstrip("/") + path)
+            known_as = {"sni_hostname": self._base.host}
+            try:
+                with self._client.stream(method, url, headers=named, extensions=known_as, **options) as response:
+                    return _json_of(response)
+            except httpx.ConnectError:
+                continue  # the next one of the same name may answer
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                raise UsageApiFailed("unreachable", UNREACHABLE) from error
+        raise UsageApiFailed("unreachable", UNREACHABLE)
+
+
+def _json_of(response: httpx.Response) -> Any:
+    if response.status_code in (401, 403):
+        raise UsageApiFailed("refused", "The vendor's usage API refused the key.")
+    if response.status_code != 200:
+        raise UsageApiFailed("unreachable", "The vendor's usage API answered with an error.")
+    content = bytearray()
+    for piece in response.iter_bytes():
+        content += piece
+        if len(content) > ANSWER_BYTES_MAX:
             raise UsageApiFailed("strange", "The vendor's usage API answered far too much.")
-        try:
-            return json.loads(response.content, parse_float=Decimal)
-        except (ValueError, RecursionError) as error:
-            raise UsageApiFailed("strange", "The vendor's usage API answered no JSON.") from error
+    try:
+        return json.loads(content, parse_float=Decimal)
+    except (ValueError, RecursionError) as error:
+        raise UsageApiFailed("strange", "The vendor's usage API answered no JSON.") from error
 
 
 def _smartproxy(calls: _Calls, account: Account, first: date, last: date) -> VendorUsage:
@@ -223,14 +242,16 @@ VENDORS: Final[Mapping[str, Vendor]] = MappingProxyType(
 )
 
 
-def _check_address(base: str, *, allow_private: bool) -> None:
-    """An address that an administrator typed must not lead into our own network."""
+def _checked_addresses(base: str, *, allow_private: bool) -> Sequence[str]:
+    """Where the usage API is. An address that an administrator typed must not lead into our own network."""
     url = urlsplit(base)
     if url.scheme not in ("http", "https") or not url.hostname:
         raise UsageApiFailed("incomplete", "The address of the usage API is not an http or https URL.")
     port = url.port or (443 if url.scheme == "https" else 80)
+    if not is_web_port(port):
+        raise UsageApiFailed("incomplete", "The port of the usage API is not one of a web server.")
     try:
-        resolve(url.hostname, port, allow_private=allow_private, timeout_s=CALL_S)
+        return resolve(url.hostname, port, allow_private=allow_private, timeout_s=CALL_S)
     except AddressRefused as refused:
         raise UsageApiFailed("unreachable", "The address of the usage API is private or does not exist.") from refused
     except TimeoutError as late:

@@ -195,6 +195,8 @@ def open_tunnel(wire: Wire, upstream: ProbeUpstream, host: str, port: int) -> No
 def _diagnose(wire: Wire, protocol: Protocol, refusal: Refuse) -> Diagnosis:
     if refusal.reason == "upstream_protocol":
         return Diagnosis.PROTOCOL
+    if refusal.reason == "target_unreachable":
+        return Diagnosis.TARGET_REFUSED
     if protocol == "http":
         told = refusal.told.partition(b" ")[2] + _more(wire, len(refusal.told))
         return diagnose_http(refusal.status, told.decode("utf-8", "replace"))

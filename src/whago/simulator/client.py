@@ -11,12 +11,13 @@ import structlog
 
 from whago.simulator.dialogue import ClientReader, Dialogue, HttpDialogue, SocksDialogue
 from whago.simulator.metering import Meter
+from whago.simulator.outside import dial_outside
 from whago.simulator.relay import Tunnel
 from whago.simulator.sockets import dial, receive, reset, send_all
 from whago.simulator.state import NOT_ALLOW_LISTED_CODE, ProviderState
 from whago.simulator.stickies import Sticky
 from whago.simulator.switches import Switches
-from whago.simulator.targets import TargetMap, TargetRefused
+from whago.simulator.targets import Inside, Outside, TargetMap, TargetRefused
 from whago.simulator.wire import SOCKS_VERSION, Refusal
 
 log = structlog.get_logger()
@@ -122,24 +123,20 @@ class Client:
         if self._switches.latency_ms:
             await asyncio.sleep(self._switches.latency_ms / 1000)
         try:
-            address = self._targets.resolve(host, port)
+            target = self._targets.resolve(host, port)
+            exit_ip = self._state.stickies.open_tunnel(self.sticky)
+            try:
+                return await _dial(target, exit_ip), exit_ip
+            except BaseException:
+                self._state.stickies.close_tunnel(self.sticky, exit_ip)
+                raise
         except TargetRefused as refused:
-            raise Refusal(refused.status, refused.reason) from refused
-        exit_ip = self._state.stickies.open_tunnel(self.sticky)
-        try:
-            return await dial(address, exit_ip), exit_ip
-        except BaseException as error:
-            self._state.stickies.close_tunnel(self.sticky, exit_ip)
-            if isinstance(error, TimeoutError):
-                raise Refusal(504, "the target did not answer") from error
-            if isinstance(error, OSError):
-                raise Refusal(502, "the target refused the connection") from error
-            raise
+            raise _unreached(refused, host) from refused
 
     async def _carry(self, dialogue: Dialogue, exit_side: socket.socket, exit_ip: str) -> None:
         assert self.sticky is not None
         try:
-            await self._answer(dialogue.granted(exit_side.getsockname()))
+            await self._answer(dialogue.granted((exit_ip, exit_side.getsockname()[1])))
             self._state.outcomes["granted"] += 1
             self.tunnel = Tunnel(self._state, self.sticky, self._sock, exit_side, self._meter, self._scratch)
             await self.tunnel.run(self._reader.rest())
@@ -184,6 +181,24 @@ class Client:
         while limit > 0 and (chunk := await receive(self._sock, limit)):
             self._meter.up(len(chunk))
             limit -= len(chunk)
+
+
+async def _dial(target: Inside | Outside, exit_ip: str) -> socket.socket:
+    """Raises TargetRefused."""
+    if isinstance(target, Outside):
+        return await dial_outside(target.host, target.port)
+    try:
+        return await dial((target.host, target.port), exit_ip)
+    except TimeoutError:
+        raise TargetRefused(504, "the target did not answer", "connection_timeout") from None
+    except OSError:
+        raise TargetRefused(502, "the target refused the connection", "connection_refused") from None
+
+
+def _unreached(refused: TargetRefused, host: str) -> Refusal:
+    if refused.error is None:
+        return Refusal(refused.status, refused.reason)
+    return Refusal.of_target(refused.status, refused.reason, refused.error, host)
 
 
 def _switched_refusal(switches: Switches, peer_ip: str, country: str) -> Refusal | None:

@@ -17,7 +17,7 @@ from typing import Final
 
 from whago.simulator.exits import ExitBook
 from whago.simulator.http import HttpError, Request, Response, StreamServer, Traffic, http_connection
-from whago.simulator.targets import TargetRule
+from whago.simulator.targets import Pattern, TargetRule
 
 BYTES_MAX: Final = 10**10  # of one download
 PEERS_MAX: Final = 10_000  # peer addresses remembered; the oldest goes first
@@ -60,10 +60,10 @@ class Origins:
         """How the built-in names lead here."""
         whatsapp = ("*.whatsapp.com", "*.whatsapp.net", "whatsapp.com", "whatsapp.net")
         return [
-            TargetRule("ip.simulated.test", None, *self.ip_check),
-            TargetRule("echo.simulated.test", None, *self.echo),
-            *(TargetRule(host, 5222, *self.echo) for host in whatsapp),
-            *(TargetRule(host, None, *self.traffic) for host in whatsapp),
+            TargetRule(Pattern("ip.simulated.test", None), *self.ip_check),
+            TargetRule(Pattern("echo.simulated.test", None), *self.echo),
+            *(TargetRule(Pattern(host, 5222), *self.echo) for host in whatsapp),
+            *(TargetRule(Pattern(host, None), *self.traffic) for host in whatsapp),
         ]
 
     def peers(self) -> dict[str, dict[str, int]]:

@@ -26,7 +26,7 @@ from whago.simulator.exits import EXIT_NETWORK
 from whago.simulator.server import Addresses, ProviderServer
 from whago.simulator.state import DEFAULT_ACCOUNT, DEFAULT_APP_KEY, ProviderSettings, ProviderState, UsageSettings
 from whago.simulator.switches import ALL
-from whago.simulator.targets import TargetRule
+from whago.simulator.targets import Pattern, TargetRule
 
 CALL_S: Final = 10.0  # every call is a few microseconds of work in the loop; longer means that the thread is gone
 
@@ -36,7 +36,8 @@ Answer = TypeVar("Answer")
 class SimulatedProvider:
     """A provider on loopback; use it as a context manager, or call :meth:`start` and :meth:`stop`.
 
-    Ports default to free ones. ``targets`` are rules ``HOST[:PORT]=ADDRESS:PORT`` that come before the built-in names.
+    Ports default to free ones. ``targets`` are rules ``HOST[:PORT]=ADDRESS:PORT`` that come before the built-in names;
+    ``reach`` are names ``HOST[:PORT]`` that are dialled for real.
     ``now`` is the provider's clock (aware), for tests of expiry and of days. All methods may be called from any thread.
     """
 
@@ -45,6 +46,7 @@ class SimulatedProvider:
         *,
         accounts: Sequence[str] = (DEFAULT_ACCOUNT,),
         targets: Sequence[str] = (),
+        reach: Sequence[str] = (),
         host: str = "127.0.0.1",
         port: int = 0,
         admin_port: int = 0,
@@ -64,7 +66,8 @@ class SimulatedProvider:
         settings = ProviderSettings(tuple(accounts), country, id_rule, statics, exit_network, app_key)
         self._state = ProviderState(settings, now, UsageSettings(usage_lag_s, overbill_percent, bytes_per_kb))
         addresses = Addresses(host, port, admin_port, socks_port)
-        self._server = ProviderServer(self._state, addresses, [TargetRule.parse(text) for text in targets])
+        rules = [TargetRule.parse(text) for text in targets]
+        self._server = ProviderServer(self._state, addresses, rules, [Pattern.parse(text) for text in reach])
         self._passwords = dict(pair.split(":", 1) for pair in accounts)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

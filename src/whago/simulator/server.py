@@ -18,7 +18,7 @@ from whago.simulator.origins import Origins
 from whago.simulator.relay import CHUNK_BYTES
 from whago.simulator.sockets import listen, prepare
 from whago.simulator.state import ProviderState
-from whago.simulator.targets import TargetMap, TargetRule
+from whago.simulator.targets import Pattern, TargetMap, TargetRule
 
 log = structlog.get_logger()
 
@@ -42,10 +42,17 @@ class Addresses:
 class ProviderServer:
     """Start it inside a running loop; everything it opened is closed by :meth:`stop`."""
 
-    def __init__(self, state: ProviderState, addresses: Addresses, rules: Sequence[TargetRule] = ()) -> None:
+    def __init__(
+        self,
+        state: ProviderState,
+        addresses: Addresses,
+        rules: Sequence[TargetRule] = (),
+        reach: Sequence[Pattern] = (),
+    ) -> None:
         self._state = state
         self._addresses = addresses
         self._rules = tuple(rules)
+        self._reach = tuple(reach)
         self._bound: list[tuple[str, int]] = []
         self._listeners: set[socket.socket] = set()
         self._clients: dict[Client, asyncio.Task[None]] = {}
@@ -60,7 +67,7 @@ class ProviderServer:
         """Listen everywhere, or nowhere. Raises OSError for an address that is taken."""
         try:
             await self.origins.start()
-            self._targets = TargetMap([*self._rules, *self.origins.rules()])
+            self._targets = TargetMap(self._rules, self._reach, self.origins.rules())
             _, self.admin_port = await self._admin.start("127.0.0.1", self._addresses.admin_port)
             self._open_ports()
             self._sweeper = asyncio.create_task(self._sweep())

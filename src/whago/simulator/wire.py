@@ -44,13 +44,22 @@ _SOCKS_CODES: Final = {402: 2, 403: 2, 405: 7, 407: 2, 490: 3, 502: 5, 504: 4, 5
 
 
 class Refusal(Exception):
-    """The provider says no. ``status`` is HTTP's; ``code`` is the vendor's own number where it has one."""
+    """The provider says no. ``status`` is HTTP's; ``code`` is the vendor's own number where it has one.
 
-    def __init__(self, status: int, text: str, code: int | None = None) -> None:
+    ``proxy_status``: what it says of the target that it could not reach (RFC 9209), as a header's value.
+    """
+
+    def __init__(self, status: int, text: str, code: int | None = None, proxy_status: str | None = None) -> None:
         super().__init__(text)
         self.status = status
         self.text = text
         self.code = code
+        self.proxy_status = proxy_status
+
+    @classmethod
+    def of_target(cls, status: int, text: str, error: str, host: str) -> Refusal:
+        """The target cannot be reached. ``error``: a name of RFC 9209 section 2.3."""
+        return cls(status, text, proxy_status=f'simulated-provider; error={error}; next-hop="{host}"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +126,7 @@ def http_refusal(refusal: Refusal) -> bytes:
         f"Content-Length: {len(body)}",
         f"X-Error-Description: {refusal.text}",
         *([f"X-Error-Code: {refusal.code}"] if refusal.code is not None else []),
+        *([f"Proxy-Status: {refusal.proxy_status}"] if refusal.proxy_status else []),
         *(['Proxy-Authenticate: Basic realm="proxy"'] if refusal.status == 407 else []),
         *(["Allow: CONNECT"] if refusal.status == 405 else []),
         "Connection: close",

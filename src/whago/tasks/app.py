@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from celery import Celery
 
+from whago.kit.broker import CONNECT_TIMEOUT_S, tls_options, without_tls
 from whago.tasks.clock import AnyClock, Tools, run_clock
 from whago.tasks.metrics import ClockMetrics
 
@@ -20,7 +21,7 @@ PREFIX: Final = "whago."
 VISIBILITY_S: Final = 60  # after that an unacknowledged tick goes to another worker; a run that takes longer is safe,
 # because the clock's lock makes the second one leave
 RESTORE_EVERY_S: Final = 5  # how often such ticks are looked for
-BROKER_TIMEOUT_S: Final = 5  # for connecting; a broker that hangs must not hold the scheduler
+ANSWER_S: Final = 10  # a broker that fell silent is left; longer than the second for which an empty queue is asked
 
 
 def make_app(
@@ -32,9 +33,24 @@ def make_app(
     visibility_timeout_s: int = VISIBILITY_S,
     restore_every_s: int = RESTORE_EVERY_S,
 ) -> Celery:
-    """An app of its own, not the process's default one. Intervals in seconds."""
-    app = Celery("whago", broker=broker_url, backend=None, set_as_current=False)
+    """An app that can run the clocks. Intervals in seconds."""
+    app = make_beat_app(broker_url, clocks)
+    app.conf.broker_transport_options = {
+        **app.conf.broker_transport_options,
+        "visibility_timeout": visibility_timeout_s,
+        "unacked_restore_interval": restore_every_s,
+        "unacked_restore_throttle": 1,
+    }
+    for one in clocks:
+        _register(app, one, tools, metrics)
+    return app
+
+
+def make_beat_app(broker_url: str, clocks: Sequence[AnyClock]) -> Celery:
+    """An app of its own, not the process's default one, that can send the clocks' ticks and run none of them."""
+    app = Celery("whago", broker=without_tls(broker_url), backend=None, set_as_current=False)
     app.conf.update(
+        broker_use_ssl=tls_options(broker_url),
         task_default_queue=QUEUE,
         task_ignore_result=True,
         task_acks_late=True,
@@ -49,20 +65,16 @@ def make_app(
         worker_enable_remote_control=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_connection_timeout=BROKER_TIMEOUT_S,
+        broker_connection_timeout=CONNECT_TIMEOUT_S,
         broker_transport_options={
-            "visibility_timeout": visibility_timeout_s,
-            "unacked_restore_interval": restore_every_s,
-            "unacked_restore_throttle": 1,
             "socket_keepalive": True,
-            "socket_connect_timeout": BROKER_TIMEOUT_S,
+            "socket_connect_timeout": CONNECT_TIMEOUT_S,
+            "socket_timeout": ANSWER_S,
         },
         enable_utc=True,
         timezone="UTC",
         beat_schedule={one.name: _entry(one) for one in clocks},
     )
-    for one in clocks:
-        _register(app, one, tools, metrics)
     return app
 
 

@@ -9,6 +9,7 @@ import structlog
 
 from whago.bridge.fleet import BridgeFleet, Roll
 from whago.bridge.wire import gateway_urls
+from whago.domain.actions.bridge_alerts import check_bridges
 from whago.domain.actions.bridges import bury_bridges
 from whago.domain.actions.chips import renew_gateway_token
 from whago.domain.queries.bridge_chips import BridgedChip, chips_that_should_run, strangers_among
@@ -18,6 +19,7 @@ from whago.tasks.clock import Counts, Tools
 log = structlog.get_logger()
 
 EVERY_S: Final = 5  # with DEAD_AFTER: the chips of a dead bridge are being dialled elsewhere within 20 seconds
+LOOK_EVERY_S: Final = 15  # for silent bridges: told within a minute of their death
 CHIPS_PER_RUN: Final = 50  # ten a second: 500 chips are back in less than a minute, and nobody is hammered
 BLOCKED: Final = "proxy_blocked"  # the bridge waits to be told
 EVENT_TAKES: Final = timedelta(seconds=10)  # a chip that ended just now is about to say why
@@ -40,6 +42,12 @@ def resume_chips(tools: Tools, now: datetime) -> Counts:
             break
         resumed += _resume(tools, tools.bridge, chip, now)
     return {"due": len(due), "resumed": resumed, "dropped": _drop_strangers(tools.bridge, roll)}
+
+
+def look_for_silent_bridges(_tools: Tools, now: datetime) -> Counts:
+    """Bridges that died without a word, as long as somebody should do something about it."""
+    raised, cleared = check_bridges(now=now)
+    return {"raised": raised, "cleared": cleared}
 
 
 def _is_due(chip: BridgedChip, roll: Roll, now: datetime) -> bool:

@@ -24,6 +24,7 @@ from whago.domain.models import ClockEntry
 from whago.domain.rules.periods import Missed, Period, due_periods
 from whago.errors import WhagoError
 from whago.kit import clock as wall
+from whago.kit import tracing
 from whago.kit.crypto import Vault
 from whago.notify.courier import Courier
 from whago.tasks.metrics import ClockMetrics
@@ -169,7 +170,9 @@ def _run(
     counts: Counts = {}
     told = None
     try:
-        counts = work(began)
+        with tracing.span(f"clock {name}") as span:
+            counts = work(began)
+            span.note(counts)
     except Exception as error:  # a bug in one clock must not silence it for ever, nor the other clocks
         told = _told(error)
         log.error("clock.failed", clock=name, reason=told, exc_info=not isinstance(error, WhagoError))

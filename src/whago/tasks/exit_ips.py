@@ -13,6 +13,7 @@ from uuid import UUID
 
 import structlog
 
+from whago.domain.actions.exit_ip_lives import measure_exit_ip_lives
 from whago.domain.actions.exit_ips import Observed, close_settled, observe_exit_ip, roll_exit_ip_days, settle_duplicate
 from whago.domain.queries.exit_targets import exits_of, exits_to_observe
 from whago.domain.queries.monitor_targets import Upstream
@@ -90,8 +91,8 @@ class ExitWatch:
 
 
 def roll_days(tools: Tools, now: datetime) -> Counts:
-    """Each provider's chip-days, and those without a change."""
-    return {"rows": roll_exit_ip_days(now=now, tz=tools.tz)}
+    """Each provider's chip-days, those without a change, and how long its addresses live."""
+    return {"rows": roll_exit_ip_days(now=now, tz=tools.tz), "providers": measure_exit_ip_lives(now=now)}
 
 
 def _record(upstream: Upstream, result: ProbeResult, exit_ip: str, now: datetime) -> Observed | None:

@@ -22,13 +22,38 @@ READY_WITHIN_S: Final = 45.0  # the heartbeat ticks every ten seconds
 LastSuccesses = Callable[[], Mapping[str, datetime]]
 
 
+class SchedulerMetrics:
+    """What the scheduler of this process sent, in ``registry``, or in one of its own when it runs alone."""
+
+    why_not: Final = "the broker has taken no tick lately"
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._sent_at: float | None = None
+        self.registry = registry or _registry()
+        self._ticks = Counter(
+            "whago_scheduler_ticks", "Ticks for the queue by outcome.", ["clock", "outcome"], registry=self.registry
+        )
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the broker took a tick lately."""
+        return self._sent_at is not None and time.monotonic() - self._sent_at <= READY_WITHIN_S
+
+    def ticked(self, clock: str, was_sent: bool) -> None:
+        self._ticks.labels(clock, "sent" if was_sent else "not_sent").inc()
+        if was_sent:
+            self._sent_at = time.monotonic()
+
+
 class ClockMetrics:
     """One per process. ``last_successes`` asks for those of all processes; without it only this one's are shown."""
 
+    why_not: Final = "no clock has reached the database lately"
+
     def __init__(self, last_successes: LastSuccesses | None = None) -> None:
         self._ticked_at: float | None = None
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
+        self.registry = _registry()
+        self.scheduler = SchedulerMetrics(self.registry)
         self._ticks = Counter("whago_clock_ticks", "Ticks by outcome.", ["clock", "outcome"], registry=self.registry)
         self._successes = _Successes(last_successes)
         self.registry.register(self._successes)
@@ -58,6 +83,12 @@ class ClockMetrics:
         self._seconds.labels(clock).observe((ended - began).total_seconds())
         for what, count in counts.items():
             self._counts.labels(clock, what).set(count)
+
+
+def _registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry
 
 
 class _Successes:

@@ -1,4 +1,4 @@
-"""``/healthz``, ``/readyz`` and ``/metrics`` of the worker, on a loopback port."""
+"""``/healthz``, ``/readyz`` and ``/metrics`` of the worker and of the scheduler, on a port of their own."""
 
 from __future__ import annotations
 
@@ -6,25 +6,38 @@ import json
 import threading
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-
-from whago.tasks.metrics import ClockMetrics
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 LOOPBACK: Final = "127.0.0.1"
 REQUEST_S: Final = 5.0  # a client that stays silent is not kept
 
 
-class StatusListener:
-    """A context manager. Listens on ``port``, or on a free one when that is taken: a status page stops no worker."""
+class Figures(Protocol):
+    """What is shown. ``why_not``: the sentence for when it is not ready."""
 
-    def __init__(self, metrics: ClockMetrics, port: int) -> None:
-        handler = type("Handler", (_Handler,), {"figures": metrics, "timeout": REQUEST_S})
+    registry: CollectorRegistry
+
+    @property
+    def why_not(self) -> str: ...
+
+    @property
+    def is_ready(self) -> bool: ...
+
+
+class StatusListener:
+    """A context manager. Listens on ``port``, or on a free one when that is taken: a status page stops no worker.
+
+    Loopback unless ``host`` says more: figures are for the network of those who operate it, not for the world.
+    """
+
+    def __init__(self, figures: Figures, port: int, host: str = LOOPBACK) -> None:
+        handler = type("Handler", (_Handler,), {"figures": figures, "timeout": REQUEST_S})
         try:
-            self._server = ThreadingHTTPServer((LOOPBACK, port), handler)
+            self._server = ThreadingHTTPServer((host, port), handler)
         except OSError:
-            self._server = ThreadingHTTPServer((LOOPBACK, 0), handler)
+            self._server = ThreadingHTTPServer((host, 0), handler)
         self._server.daemon_threads = True
         self.port: int = self._server.server_address[1]
 
@@ -38,7 +51,7 @@ class StatusListener:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    figures: ClockMetrics
+    figures: Figures
 
     def do_GET(self) -> None:
         match self.path.partition("?")[0]:
@@ -47,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
             case "/readyz" if self.figures.is_ready:
                 self._json(200, {"status": "ready"})
             case "/readyz":
-                self._json(503, {"status": "not ready", "reason": "no clock has reached the database lately"})
+                self._json(503, {"status": "not ready", "reason": self.figures.why_not})
             case "/metrics":
                 self._send(200, CONTENT_TYPE_LATEST, generate_latest(self.figures.registry))
             case _:

@@ -36,6 +36,7 @@ def all_clocks() -> tuple[AnyClock, ...]:
         Clock("heartbeat", every_s=10, work=upkeep.beat, at_start=True),
         Clock("waiting_chips", every_s=15, work=pool.serve_waiting_chips),
         Clock("bridge_chips", every_s=bridge.EVERY_S, work=bridge.resume_chips),
+        Clock("bridges", every_s=bridge.LOOK_EVERY_S, work=bridge.look_for_silent_bridges),
         Clock("exit_ips", every_s=15, work=exit_ips.ExitWatch().observe, at_start=True),
         Clock("exit_ip_days", every_s=10 * MINUTE, work=exit_ips.roll_days, at_start=True),
         Clock("leases", every_s=30, work=upkeep.expire_leases),

@@ -1,14 +1,12 @@
-"""One process that runs the clocks: a Celery worker on threads, with the scheduler as one more thread of it.
+"""One process that runs the clocks: a Celery worker on threads, with the scheduler as one more thread if it is wanted.
 
-The scheduler keeps no file: which clock is due is in the database (``clock_runs``), so that nothing can be corrupt or
-locked, any number of such processes may run, and a killed one leaves no scheduler behind.
+A scheduler inside of the worker leaves nothing behind when the worker is killed; any number of both may run.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
 import threading
 import warnings
 from collections.abc import Sequence
@@ -16,31 +14,30 @@ from typing import Any, Final
 
 import structlog
 from celery import Celery, signals
-from celery.beat import ScheduleEntry, Scheduler, SchedulingError, Service
 from celery.exceptions import SecurityWarning
-from kombu.exceptions import OperationalError
 
 from whago.errors import WhagoError
-from whago.tasks.app import tick
 from whago.tasks.clock import AnyClock, Tools, register
+from whago.tasks.metrics import ClockMetrics
+from whago.tasks.scheduler import SchedulerThread, tick_at_start
 
 log = structlog.get_logger()
 
 THREADS: Final = 8  # more than there are clocks that take long
 STOP_S: Final = 6.0  # what still runs then is left: its tick is delivered again, and every clock may be cut anywhere
-LONGEST_SLEEP_S: Final = 1  # of the scheduler between looks at its table, so that it stops soon
 
 
-def serve(app: Celery, clocks: Sequence[AnyClock], tools: Tools) -> int:
-    """Runs until SIGTERM or SIGINT, in the main thread; returns the exit code."""
-    scheduler = _SchedulerThread(app, tools)
+def serve(app: Celery, clocks: Sequence[AnyClock], tools: Tools, metrics: ClockMetrics, *, beat: bool = True) -> int:
+    """Runs until SIGTERM or SIGINT, in the main thread; returns the exit code. ``beat``: with a scheduler inside."""
+    scheduler = SchedulerThread(app, metrics.scheduler, tools.stopping)
     keep: dict[str, Any] = {"weak": False}
 
     def ready(**_: Any) -> None:
-        log.info("worker.ready", clocks=len(clocks))
+        log.info("worker.ready", clocks=len(clocks), beat=beat)
         _show(clocks)
-        scheduler.start()
-        _tick_at_start(app, clocks)
+        if beat:
+            scheduler.start()
+            tick_at_start(app, clocks, metrics.scheduler)
 
     def shutting_down(**_: Any) -> None:
         tools.stopping.set()
@@ -66,51 +63,11 @@ def serve(app: Celery, clocks: Sequence[AnyClock], tools: Tools) -> int:
     return int(worker.exitcode or 0)
 
 
-class _SchedulerThread(threading.Thread):
-    """Beat. When it ends without being told to, the process ends too, and whoever watches it starts it again."""
-
-    def __init__(self, app: Celery, tools: Tools) -> None:
-        super().__init__(name="scheduler", daemon=True)
-        self._service = Service(app, max_interval=LONGEST_SLEEP_S, scheduler_cls=_QuietScheduler, remote_control=False)
-        self._stopping = tools.stopping
-
-    def run(self) -> None:
-        try:
-            self._service.start()
-        finally:
-            if not self._stopping.is_set():
-                log.error("scheduler.ended")
-                os.kill(os.getpid(), signal.SIGTERM)
-
-    def stop(self) -> None:
-        if self.is_alive():
-            self._service.stop()
-
-
-class _QuietScheduler(Scheduler):  # type: ignore[misc]
-    """A tick that the broker did not take is a line in the log, not a trace: the next one comes by itself."""
-
-    def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:
-        try:
-            self.apply_async(entry, producer=producer, advance=False)
-        except SchedulingError as error:
-            log.warning("scheduler.not_sent", clock=entry.name, reason=type(error.__cause__ or error).__name__)
-
-
 def _show(clocks: Sequence[AnyClock]) -> None:
     try:
         register(clocks)
     except WhagoError as error:  # they run all the same, as soon as there is a database
         log.warning("clocks.not_shown", reason=error.code)
-
-
-def _tick_at_start(app: Celery, clocks: Sequence[AnyClock]) -> None:
-    for one in clocks:
-        if one.at_start:
-            try:
-                tick(app, one)
-            except OperationalError:
-                log.warning("scheduler.not_sent", clock=one.name, reason="broker")
 
 
 def _leave_logging_alone(**_: Any) -> None:

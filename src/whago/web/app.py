@@ -30,12 +30,14 @@ from whago.web.api import (
     provider_presets,
     providers,
     reports,
+    sign_in_security,
     stats,
     usage,
 )
 from whago.web.config import WebConfig
 from whago.web.middleware import API_PREFIX, Envelope, Figures
 from whago.web.parts import Parts
+from whago.web.shedding import Shedding
 
 OPENAPI_PATH = "/api/openapi.json"
 VERSION = "1.0.0"
@@ -43,6 +45,7 @@ VERSION = "1.0.0"
 PROXY_ADMIN = (provider_presets, providers, bills, pool, stats)
 RESOURCES = (
     auth,
+    sign_in_security,
     api_keys,
     channels,
     chips,
@@ -76,6 +79,7 @@ def create_app(config: WebConfig) -> FastAPI:
     app.state.parts = Parts(config)
     figures = Figures()
     app.state.figures = figures
+    app.add_middleware(Shedding)
     app.add_middleware(Envelope, figures=figures, cookie_secure=config.cookie_secure)
     errors.install(app)
     app.include_router(_api())

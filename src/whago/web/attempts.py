@@ -8,14 +8,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
+from uuid import UUID
 
 import structlog
-from limits import RateLimitItem, RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute
 from limits.errors import StorageError
 from limits.storage import MemoryStorage, storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 
 from whago.errors import WhagoError
+from whago.kit.broker import tls_options, without_tls
 
 log = structlog.get_logger()
 
@@ -33,6 +35,10 @@ RESETS: Final = RateLimitItemPerMinute(5, 60, namespace="reset-account")
 RESETS_FROM_ADDRESS: Final = RateLimitItemPerMinute(60, 60, namespace="reset-address")
 # Links tried from one address. They have 256 bits, so this only keeps noise away.
 LINKS_FROM_ADDRESS: Final = RateLimitItemPerMinute(60, 15, namespace="reset-link-address")
+# Codes of an authenticator app for one account, whose password was right. Three of a million are good at a time: twenty
+# guesses a day find one in forty-five years.
+CODES: Final = RateLimitItemPerMinute(5, 5, namespace="second-factor")
+CODES_OF_A_DAY: Final = RateLimitItemPerDay(20, namespace="second-factor-day")
 BROKER_TIMEOUT_S: Final = 2.0
 
 
@@ -57,6 +63,16 @@ class Attempts:
     def login_succeeded(self, email: str, address: str) -> None:
         self._ask(lambda limiter: limiter.clear(ACCOUNT_FROM_ADDRESS, f"{email}|{address}"))
         self._ask(lambda limiter: limiter.clear(ACCOUNT, email))
+
+    def before_code(self, user_id: UUID) -> None:
+        """Call before a code of a second factor is looked at, wherever it is asked for."""
+        for limit in (CODES, CODES_OF_A_DAY):
+            if not self._ask(lambda limiter, limit=limit: limiter.hit(limit, str(user_id))):  # type: ignore[misc]
+                raise self._refusal(limit, str(user_id))
+
+    def code_accepted(self, user_id: UUID) -> None:
+        self._ask(lambda limiter: limiter.clear(CODES, str(user_id)))
+        self._ask(lambda limiter: limiter.clear(CODES_OF_A_DAY, str(user_id)))
 
     def before_registration(self, address: str) -> None:
         if not self._ask(lambda limiter: limiter.hit(REGISTRATIONS, address)):
@@ -93,4 +109,5 @@ class Attempts:
 
 def _shared_limiter(url: str) -> MovingWindowRateLimiter:
     options: dict[str, Any] = {"socket_timeout": BROKER_TIMEOUT_S, "socket_connect_timeout": BROKER_TIMEOUT_S}
-    return MovingWindowRateLimiter(storage_from_string(url, wrap_exceptions=True, **options))
+    options |= tls_options(url) or {}
+    return MovingWindowRateLimiter(storage_from_string(without_tls(url), wrap_exceptions=True, **options))

@@ -39,6 +39,8 @@ class WebConfig:
 
     ``secrets``: newest first; the first signs and seals, all are believed. ``gateway_address``: what chips dial.
 
+    ``require_staff_totp``: whoever has a role of the house sets two-step sign-in up before anything else.
+
     ``broker_url`` keeps the counts of login attempts for all web processes; without one each process counts alone.
     """
 
@@ -53,4 +55,5 @@ class WebConfig:
     broker_url: str | None = field(default=None, repr=False)
     public_url: str | None = None
     cookie_secure: bool = False
+    require_staff_totp: bool = False
     locales: Path = LOCALES

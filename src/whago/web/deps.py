@@ -1,11 +1,12 @@
 """What routes ask for: who calls, in which language, at what time, and whether a form is ours.
 
-JSON routes use ``current_user`` and ``require_admin``. Pages use ``page_user`` (or ``visitor``), ``csrf_form`` on every
+JSON routes use ``current_user`` and ``permitted``. Pages use ``page_user`` (or ``visitor``), ``csrf_form`` on every
 route that changes something, ``csrf_token`` for their forms and ``translator`` for their text.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime
 from typing import Annotated, Final
 from zoneinfo import ZoneInfo
@@ -13,9 +14,11 @@ from zoneinfo import ZoneInfo
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
+from whago.domain.actions.accounts import Origin, see_sign_in
 from whago.domain.actions.api_keys import touch_api_key
 from whago.domain.queries.users import UserView, user_of_api_key, user_of_refresh_token, user_of_sign_in
 from whago.domain.rules.months import billing_month
+from whago.domain.rules.roles import Permit
 from whago.domain.rules.scopes import EVERY_SCOPE, Scope, allows
 from whago.errors import WhagoError
 from whago.kit import clock
@@ -27,6 +30,9 @@ from whago.web.security import Claims, same_origin
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 ADDRESS_UNKNOWN: Final = "unknown"
+SECURITY_PAGE: Final = "/settings/security"
+# Where somebody may go who owes the second factor of their role: to set it up, to change the password, to leave.
+WITHOUT_FACTOR: Final = ("/api/v1/auth/", SECURITY_PAGE, "/renew")
 
 bearer_scheme = HTTPBearer(auto_error=False, bearerFormat="JWT", description="The access token of a login.")
 api_key_scheme = APIKeyHeader(name="X-API-Key", auto_error=False, description="A key made at /api/v1/api-keys.")
@@ -69,8 +75,20 @@ def current_user(
     """Who calls a JSON route: by Bearer token, else API key, else cookie.
 
     Raises WhagoError: not_authenticated, account_suspended; csrf for an unsafe request that has only a cookie;
-    scope_missing for an API key that may not do this.
+    scope_missing for an API key that may not do this; totp_setup_required for a role that needs two-step sign-in.
     """
+    user = _caller(request, now, bearer, api_key, cookie)
+    check_second_factor(request, user)
+    return user
+
+
+def _caller(
+    request: Request,
+    now: datetime,
+    bearer: HTTPAuthorizationCredentials | None,
+    api_key: str | None,
+    cookie: str | None,
+) -> UserView:
     if bearer is not None:
         return _remember(request, _user_of_access_token(request, bearer.credentials, now))
     if request.headers.get("Authorization"):
@@ -93,15 +111,48 @@ def reader_zone(user: User, tz: Zone) -> ZoneInfo:
 ReaderZone = Annotated[ZoneInfo, Depends(reader_zone)]
 
 
-def require_admin(request: Request, user: User) -> UserView:
-    """The same, for administrators only. Raises WhagoError: forbidden, scope_missing."""
-    if not user.is_admin:
-        raise WhagoError("forbidden")
-    check_scope(request, Scope.ADMIN)
+def signed_in(request: Request, user: User) -> UserView:
+    """The same, but by a sign-in: an API key, which lies in some program, changes nothing of how people come in.
+
+    Raises WhagoError("sign_in_needed").
+    """
+    if remembered_claims(request) is None:
+        raise WhagoError("sign_in_needed")
     return user
 
 
-Admin = Annotated[UserView, Depends(require_admin)]
+Person = Annotated[UserView, Depends(signed_in)]
+
+
+def permitted(permit: Permit) -> Callable[..., UserView]:
+    """The dependency of a route of the administration: a role that allows it, and a key with the scope for it."""
+
+    def check(request: Request, user: User) -> UserView:
+        check_permit(user, permit)
+        check_scope(request, Scope.ADMIN)
+        return user
+
+    check.permit = permit  # type: ignore[attr-defined]
+    return check
+
+
+def check_permit(user: UserView, permit: Permit) -> None:
+    """Raises WhagoError("forbidden")."""
+    if not user.may(permit):
+        raise WhagoError("forbidden")
+
+
+Admin = Annotated[UserView, Depends(permitted(Permit.CHANGE))]
+Looker = Annotated[UserView, Depends(permitted(Permit.LOOK))]
+CostReader = Annotated[UserView, Depends(permitted(Permit.COSTS))]
+BillKeeper = Annotated[UserView, Depends(permitted(Permit.BILLS))]
+
+
+def check_second_factor(request: Request, user: UserView) -> None:
+    """Raises WhagoError("totp_setup_required") for staff without one, where the settings ask for it."""
+    owes = parts_of(request).config.require_staff_totp and user.is_staff and not user.has_totp
+    if owes and not request.url.path.startswith(WITHOUT_FACTOR):
+        raise WhagoError("totp_setup_required")
 
 
 def visitor(request: Request, now: Now) -> UserView | None:
@@ -113,24 +164,18 @@ def visitor(request: Request, now: Now) -> UserView | None:
 Visitor = Annotated[UserView | None, Depends(visitor)]
 
 
-def page_user(user: Visitor) -> UserView:
-    """Whoever looks at a page must be signed in. Raises WhagoError("not_authenticated"): the login page answers."""
+def page_user(request: Request, user: Visitor) -> UserView:
+    """Whoever looks at a page must be signed in.
+
+    Raises WhagoError: not_authenticated (the login page answers), totp_setup_required (the security page does).
+    """
     if user is None:
         raise WhagoError("not_authenticated")
+    check_second_factor(request, user)
     return user
 
 
 PageUser = Annotated[UserView, Depends(page_user)]
-
-
-def page_admin(user: PageUser) -> UserView:
-    """The same, for administrators only. Raises WhagoError("forbidden")."""
-    if not user.is_admin:
-        raise WhagoError("forbidden")
-    return user
-
-
-PageAdmin = Annotated[UserView, Depends(page_admin)]
 
 
 async def csrf_form(request: Request, _user: Visitor) -> None:
@@ -189,6 +234,11 @@ def client_address(request: Request) -> str:
 Address = Annotated[str, Depends(client_address)]
 
 
+def origin_of(request: Request) -> Origin:
+    """Where a request comes from, for its owner's list of sign-ins."""
+    return Origin(client_address(request), request.headers.get("User-Agent"))
+
+
 def remembered(request: Request) -> UserView | None:
     """The user that this request was found to come from."""
     return getattr(request.state, "user", None)
@@ -235,6 +285,7 @@ def _by_cookies(request: Request, access: str, now: datetime) -> UserView | None
     user, family_id = found
     if user.is_active:
         claims = Claims(user.id, family_id, user.token_generation)
+        see_sign_in(refresh, now=now, origin=origin_of(request))
         set_access(request, parts_of(request).access.issue(claims, now))
         request.state.claims = claims
     return user

@@ -23,9 +23,16 @@ from whago.web.sentences import sentence_for
 
 log = structlog.get_logger()
 
+DENIED: Final = frozenset({"forbidden", "scope_missing", "csrf"})  # somebody tried what is not theirs: it is logged
+
 STATUSES: Final[Mapping[str, int]] = {
     "not_authenticated": 401,
     "bad_login": 401,
+    "totp_required": 401,
+    "bad_totp": 401,
+    "challenge_expired": 401,
+    "totp_setup_required": 403,
+    "sign_in_needed": 403,
     "quota_exhausted": 402,
     "forbidden": 403,
     "scope_missing": 403,
@@ -56,6 +63,9 @@ STATUSES: Final[Mapping[str, int]] = {
     "plan_is_default": 409,
     "user_in_use": 409,
     "last_admin": 409,
+    "totp_on": 409,
+    "totp_off": 409,
+    "own_account": 409,
     "report_not_ready": 409,
     "report_too_large": 409,
     "ledger_differs": 409,
@@ -71,10 +81,17 @@ STATUSES: Final[Mapping[str, int]] = {
     "no_healthy_proxy": 503,
     "bridge_unavailable": 503,
     "unavailable": 503,
+    "overloaded": 503,
     "disk_full": 507,
 }
 DAY_S: Final = 86_400
-RETRY_AFTER_S: Final[Mapping[str, int]] = {"no_healthy_proxy": 60, "bridge_unavailable": 10, "unavailable": 5}
+COME_BACK: Final = (429, 503)  # browsers and load balancers are told when, like programs
+RETRY_AFTER_S: Final[Mapping[str, int]] = {
+    "no_healthy_proxy": 60,
+    "bridge_unavailable": 10,
+    "unavailable": 5,
+    "overloaded": 5,
+}
 JSON_PATHS: Final = ("/api/", "/internal/", "/admin/proxies/providers", "/admin/proxies/pool", "/admin/proxies/stats")
 FIELD_MAX_CHARS: Final = 100
 FIELDS_MAX: Final = 50  # told at once; a body with more mistakes is not a person's
@@ -120,7 +137,10 @@ def answer(request: Request, error: WhagoError) -> Response:
     status = STATUSES[error.code]
     draw = parts_of(request).error_page
     if draw is not None and not wants_json(request):
-        return draw(request, error, status)
+        page = draw(request, error, status)
+        if status in COME_BACK:
+            page.headers.update(_headers(error, status))
+        return page
     body = {"code": error.code, "message": message_of(error, translator(request))}
     content = {"error": {**body, "details": details_of(error, translator(request))}}
     return JSONResponse(content, status, headers=_headers(error, status))
@@ -147,6 +167,9 @@ def unexpected(request: Request, error: Exception) -> Response:
 
 def _operational(request: Request, error: Exception) -> Response:
     assert isinstance(error, WhagoError)
+    if error.code in DENIED:
+        address = request.client.host if request.client else None
+        log.warning("request.denied", code=error.code, method=request.method, path=request.url.path, address=address)
     if STATUSES[error.code] >= 500:
         log.warning("request.refused", code=error.code, path=request.url.path, details=error.details)
     return answer(request, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Final
 
@@ -12,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from whago.kit import tracing
 from whago.kit.ids import new_id
 from whago.web import errors
 from whago.web.cookies import pending
@@ -19,7 +21,8 @@ from whago.web.cookies import pending
 BODY_MAX_BYTES: Final = 1_048_576  # a pasted list of 5,000 static proxies has about 300 kB
 INTERNAL: Final = "/internal/bridge/"
 INTERNAL_MAX_BYTES: Final = 16 * BODY_MAX_BYTES  # the keys of a group's thousand members, written in one transaction
-HSTS: Final = "max-age=31536000"
+REQUEST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")  # nothing that could forge a log line
+HSTS: Final = "max-age=31536000; includeSubDomains"  # a year, as ASVS 5.0 V3.4 wants it at level 2
 PAGE_POLICY: Final = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
@@ -30,7 +33,8 @@ COMMON_HEADERS: Final = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
 
 
@@ -76,9 +80,17 @@ class Envelope:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = str(new_id())
+        parent = _header(scope, b"traceparent")
+        with tracing.span(str(scope["method"]), "server", parent) as span:
+            await self._answer(scope, receive, send, span)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, span: tracing.Span) -> None:
+        request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        known = {"request_id": request_id}
+        if trace_id := tracing.trace_id():
+            known["trace_id"] = trace_id
+        structlog.contextvars.bind_contextvars(**known)
         began, statuses, started = time.monotonic(), [500], [False]
 
         async def send_wrapped(message: Message) -> None:
@@ -98,8 +110,10 @@ class Envelope:
                 raise
             await errors.unexpected(Request(scope), error)(scope, receive, send_wrapped)
         finally:
-            structlog.contextvars.unbind_contextvars("request_id")
+            structlog.contextvars.unbind_contextvars(*known)
             self.figures.took(scope, statuses[0], time.monotonic() - began)
+            span.name(f"{scope['method']} {route_of(scope)}")
+            span.note({"http.response.status_code": statuses[0], "whago.request_id": request_id})
 
     def _finish(self, scope: Scope, headers: MutableHeaders, request_id: str) -> None:
         for name, value in COMMON_HEADERS.items():
@@ -134,10 +148,18 @@ class _Bounded:
 
 
 def _declared_length(scope: Scope) -> int:
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            return int(value[:12])
-    return 0
+    value = _header(scope, b"content-length") or ""
+    return int(value[:12]) if value.isdigit() else 0
+
+
+def _request_id(scope: Scope) -> str:
+    """The one that a proxy or a client gave, so that its log and ours speak of the same; else one of our own."""
+    given = _header(scope, b"x-request-id") or ""
+    return given if REQUEST_ID.fullmatch(given) else str(new_id())
+
+
+def _header(scope: Scope, wanted: bytes) -> str | None:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), None)
 
 
 async def _too_large(scope: Scope, receive: Receive, send: Send, limit: int) -> None:

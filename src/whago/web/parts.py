@@ -13,7 +13,7 @@ from whago.kit.crypto import Vault
 from whago.web.attempts import Attempts
 from whago.web.config import Bridge, WebConfig
 from whago.web.i18n import Translators
-from whago.web.security import AccessTokens, CsrfTokens
+from whago.web.security import AccessTokens, Challenges, CsrfTokens
 
 ErrorPage = Callable[[Request, WhagoError, int], Response]
 
@@ -25,6 +25,7 @@ class Parts:
         self.config = config
         self.vault = Vault(config.secrets)
         self.access = AccessTokens(config.secrets)
+        self.challenges = Challenges(config.secrets)
         self.csrf = CsrfTokens(config.secrets)
         self.attempts = Attempts(config.broker_url)
         self.translators = Translators(config.locales)

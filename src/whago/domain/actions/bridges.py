@@ -157,15 +157,6 @@ def forget_chip(chip_id: UUID, bridge_id: UUID, *, now: datetime) -> None:
         drop_state(db, hold)
 
 
-def reseal_state_keys(*, vault: Vault) -> int:
-    """Seals every chip's own key with the newest secret; returns how many. What they seal stays as it is."""
-    with transaction() as db:
-        holds = db.scalars(select(ChipHold).where(ChipHold.state_key != {}).with_for_update()).all()
-        for hold in holds:
-            hold.state_key = vault.reseal(hold.state_key)
-        return len(holds)
-
-
 def _end_predecessors(db: Session, heir: Bridge, now: datetime) -> None:
     there = select(Bridge.id).where(Bridge.url == heir.url, Bridge.id != heir.id, Bridge.stopped_at.is_(None))
     before = list(db.scalars(there.with_for_update()))

@@ -32,7 +32,7 @@ ON CONFLICT (user_id, month_year) DO NOTHING
 """)
 _FIX_PLANS: Final = text("""
 UPDATE user_proxy_costs c
-   SET plan_name = p.name, plan_price = CASE WHEN u.role = 'admin' THEN 0 ELSE p.price END, closed_at = :now
+   SET plan_name = p.name, plan_price = CASE WHEN u.role <> 'user' THEN 0 ELSE p.price END, closed_at = :now
   FROM users u JOIN plans p ON p.id = coalesce(u.plan_id, (SELECT id FROM plans WHERE is_default))
  WHERE u.id = c.user_id AND c.month_year = :month AND c.closed_at IS NULL
 """)

@@ -11,8 +11,9 @@ from uuid import UUID
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from whago.domain.models import PasswordReset, RefreshToken, User
+from whago.domain.models import PasswordReset, User
 from whago.domain.models.auditing import audit
+from whago.domain.models.sign_ins import end_all
 from whago.errors import WhagoError
 from whago.kit.db import transaction
 from whago.kit.ids import new_id, new_token, token_hash
@@ -101,7 +102,7 @@ def redeem_reset(token: str, password_hash: str, *, now: datetime) -> UUID:
         if user is None:
             raise WhagoError("link_expired")
         user.password_hash = password_hash
-        _end_sign_ins(db, user, now)
+        end_all(db, user, now)
         db.execute(
             update(PasswordReset)
             .where(PasswordReset.user_id == user.id, PasswordReset.used_at.is_(None))
@@ -127,9 +128,3 @@ def _claim(wish: PasswordReset, user: User, now: datetime) -> ResetLetter:
 def _lock_active(db: Session, user_id: UUID) -> User | None:
     living = select(User).where(User.id == user_id, User.is_active, User.deleted_at.is_(None))
     return db.scalars(living.with_for_update()).one_or_none()
-
-
-def _end_sign_ins(db: Session, user: User, now: datetime) -> None:
-    user.token_generation += 1
-    living = (RefreshToken.user_id == user.id) & RefreshToken.revoked_at.is_(None)
-    db.execute(update(RefreshToken).where(living).values(revoked_at=now))

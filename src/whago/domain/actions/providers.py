@@ -133,18 +133,6 @@ def delete_provider(actor_id: UUID | None, provider_id: UUID, *, force: bool, no
         return len(chips)
 
 
-def reseal_credentials(*, vault: Vault) -> int:
-    """Encrypts every stored credential under the newest key; returns how many rows were read. Repeatable."""
-    with transaction() as db:
-        providers = db.scalars(select(Provider).order_by(Provider.id).with_for_update()).all()
-        proxies = db.scalars(select(Proxy).order_by(Proxy.id).with_for_update()).all()
-        for provider in providers:
-            provider.credentials = vault.reseal(provider.credentials) if provider.credentials else {}
-        for proxy in proxies:
-            proxy.credentials = vault.reseal(proxy.credentials) if proxy.credentials else {}
-        return len(providers) + len(proxies)
-
-
 def _columns(wanted: ProviderFields) -> dict[str, Any]:
     return {f.name: getattr(wanted, f.name) for f in fields(wanted) if f.name != "credentials"}
 

@@ -27,6 +27,7 @@ from whago.domain.models import (
     UserProxyCost,
     ensure_partition,
 )
+from whago.domain.models.activity import show_activity
 from whago.domain.models.archiving import without_archived
 from whago.domain.models.dialled import SessionDials, take_dials
 from whago.domain.models.ledger import Metered, Moved, put_rows
@@ -109,27 +110,12 @@ def record_usage(
 def _show_activity(
     db: Session, moved: Sequence[Moved], rows: dict[Month, UserProxyCost], plans: dict[UUID, Allowance]
 ) -> None:
-    """When each chip last moved bytes. A chip whose row somebody holds is left out: the next report comes soon.
-
-    Nobody but the gateway sees what an external engine does, so its bytes are what says that it is connected.
-    """
+    """When each chip last moved bytes; those of a customer who may use no more are not shown as connected."""
     blocked = {month for month, row in rows.items() if _is_blocked(row, plans[row.user_id])}
     latest: dict[UUID, datetime] = {}
-    stopped: set[UUID] = set()
     for entry in moved:
         latest[entry.chip_id] = max(entry.last_at, latest.get(entry.chip_id, entry.last_at))
-        if blocked and (entry.user_id, entry.month_year) in blocked:
-            stopped.add(entry.chip_id)
-    if not latest:
-        return
-    chips = db.scalars(
-        select(Chip)
-        .where(Chip.id.in_(latest), Chip.deleted_at.is_(None), Chip.has_news(max(latest.values())))
-        .order_by(Chip.id)
-        .with_for_update(skip_locked=True)
-    )
-    for chip in chips:
-        chip.show_activity(latest[chip.id], may_go_on=chip.id not in stopped)
+    show_activity(db, latest, {one.chip_id for one in moved if blocked and (one.user_id, one.month_year) in blocked})
 
 
 def _is_blocked(row: UserProxyCost, plan: Allowance) -> bool:

@@ -6,11 +6,11 @@ from datetime import date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Date, delete, func, literal, select
+from sqlalchemy import Date, delete, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from whago.domain.models import UsageDay, UsageDayMark, UsageHour
+from whago.domain.models import UsageChipDay, UsageDay, UsageDayMark, UsageHour
 from whago.domain.rules.months import day_start
 from whago.kit.db import locked, transaction
 
@@ -22,6 +22,7 @@ def roll_days(*, now: datetime, tz: ZoneInfo) -> int:
     """Adds up every day that is over and was not, or of which a late report has come since. Returns how many."""
     today = now.astimezone(tz).date()
     with transaction() as db:
+        _forget_chips_before(db, today - timedelta(days=DAYS_BACK))
         due = _due(db, today, tz)
     for day in due:  # one transaction each: hours of reports are not held up by a month of catching up
         with transaction() as db:
@@ -31,11 +32,16 @@ def roll_days(*, now: datetime, tz: ZoneInfo) -> int:
 
 def _due(db: Session, today: date, tz: ZoneInfo) -> list[date]:
     first = today - timedelta(days=DAYS_BACK)
-    marks = {row.day: row.as_of for row in db.execute(select(UsageDayMark.day, UsageDayMark.as_of))}
+    marks = {one.day: one.as_of for one in db.scalars(select(UsageDayMark))}
+    chipless = db.scalars(
+        select(UsageDayMark.day).where(
+            UsageDayMark.day >= first, UsageDayMark.chips_as_of.is_distinct_from(UsageDayMark.as_of)
+        )
+    )
     missing = {day for day in (first + timedelta(days=number) for number in range(DAYS_BACK)) if day not in marks}
     moved = _changed_since(db, max(marks.values()) - LATE, first, today, tz) if marks else {}
     late = {day for day, changed_at in moved.items() if day in marks and changed_at > marks[day] - LATE}
-    return sorted(missing | late)
+    return sorted(missing | late | set(chipless))
 
 
 def _changed_since(db: Session, since: datetime, first: date, today: date, tz: ZoneInfo) -> dict[date, datetime]:
@@ -55,23 +61,38 @@ def _changed_since(db: Session, since: datetime, first: date, today: date, tz: Z
 
 def _roll(db: Session, day: date, now: datetime, tz: ZoneInfo) -> None:
     locked(db, f"usage day {day}")
-    db.execute(delete(UsageDay).where(UsageDay.day == day))
-    sums = (
-        select(
-            literal(day, Date()),
-            UsageHour.user_id,
-            UsageHour.provider_id,
-            func.sum(UsageHour.total_bytes),
-            func.sum(UsageHour.total_cost),
-        )
-        .where(UsageHour.hour >= day_start(day, tz), UsageHour.hour < day_start(day + timedelta(days=1), tz))
-        .group_by(UsageHour.user_id, UsageHour.provider_id)
-    )
-    db.execute(insert(UsageDay).from_select(["day", "user_id", "provider_id", "total_bytes", "total_cost"], sums))
+    _add_up(db, UsageDay, "provider_id", day, tz)
+    _add_up(db, UsageChipDay, "chip_id", day, tz)
     total, cost = db.execute(
         select(func.coalesce(func.sum(UsageDay.total_bytes), 0), func.coalesce(func.sum(UsageDay.total_cost), 0)).where(
             UsageDay.day == day
         )
     ).one()
-    mark = {"as_of": now, "total_bytes": int(total), "total_cost": cost}
+    mark = {"as_of": now, "chips_as_of": now, "total_bytes": int(total), "total_cost": cost}
     db.execute(insert(UsageDayMark).values(day=day, **mark).on_conflict_do_update(index_elements=["day"], set_=mark))
+
+
+def _add_up(db: Session, table: type[UsageDay | UsageChipDay], ident: str, day: date, tz: ZoneInfo) -> None:
+    """Each customer's rows are written side by side, so that a page of the disk or two hold their day."""
+    key = getattr(UsageHour, ident)
+    sums = (
+        select(
+            literal(day, Date()),
+            UsageHour.user_id,
+            key,
+            func.sum(UsageHour.total_bytes),
+            func.sum(UsageHour.total_cost),
+        )
+        .where(UsageHour.hour >= day_start(day, tz), UsageHour.hour < day_start(day + timedelta(days=1), tz))
+        .group_by(UsageHour.user_id, key)
+        .order_by(UsageHour.user_id, key)
+    )
+    db.execute(delete(table).where(table.day == day))
+    db.execute(insert(table).from_select(["day", "user_id", ident, "total_bytes", "total_cost"], sums))
+
+
+def _forget_chips_before(db: Session, first: date) -> None:
+    """Ten thousand rows a day need not be kept for ever: no chart of chips goes back further."""
+    db.execute(delete(UsageChipDay).where(UsageChipDay.day < first))
+    outdated = (UsageDayMark.day < first, UsageDayMark.chips_as_of.is_not(None))
+    db.execute(update(UsageDayMark).where(*outdated).values(chips_as_of=None))

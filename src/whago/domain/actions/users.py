@@ -11,8 +11,9 @@ from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from whago.domain.models import ApiKey, Chip, Plan, RefreshToken, User
+from whago.domain.models import ApiKey, Chip, Plan, User
 from whago.domain.models.auditing import audit
+from whago.domain.models.sign_ins import end_all, living_user
 from whago.domain.models.unblocking import unblock_chips
 from whago.errors import InvalidInput, WhagoError
 from whago.kit.db import locked, signal, transaction
@@ -61,7 +62,7 @@ def update_user(actor_id: UUID, user_id: UUID, wanted: UserFields, *, now: datet
     """
     with transaction() as db:
         locked(db, ADMINS)
-        user = _locked(db, user_id)
+        user = living_user(db, user_id)
         if user.is_admin and user.is_active and not (wanted.role == "admin" and wanted.is_active):
             _check_other_admin(db, user_id)
         if wanted.plan_id != user.plan_id:
@@ -69,8 +70,8 @@ def update_user(actor_id: UUID, user_id: UUID, wanted: UserFields, *, now: datet
         changed = _take_over(user, wanted)
         _flush(db, user)
         if "password" in changed or ("is_active" in changed and not user.is_active):
-            _end_sign_ins(db, user, now)
-        audit(db, actor_id, "user.update", "user", user_id, now, changed=changed)
+            end_all(db, user, now)
+        audit(db, actor_id, "user.update", "user", user_id, now, changed=changed, role=user.role)
         if "plan_id" in changed:
             unblock_chips(db, [user_id], now=now, tz=tz)
             signal(db, "quota", user_id)
@@ -82,14 +83,14 @@ def delete_user(actor_id: UUID, user_id: UUID, *, now: datetime) -> None:
     """Usage and bills stay. Raises WhagoError: not_found, user_in_use (chips are left), last_admin."""
     with transaction() as db:
         locked(db, ADMINS)
-        user = _locked(db, user_id)
+        user = living_user(db, user_id)
         if user.is_admin and user.is_active:
             _check_other_admin(db, user_id)
         chips = select(func.count()).where(Chip.user_id == user_id, Chip.deleted_at.is_(None))
         if count := db.scalar(chips) or 0:
             raise WhagoError("user_in_use", count=count)
         user.is_active, user.deleted_at = False, now
-        _end_sign_ins(db, user, now)
+        end_all(db, user, now)
         db.execute(update(ApiKey).where(ApiKey.user_id == user_id, ApiKey.revoked_at.is_(None)).values(revoked_at=now))
         audit(db, actor_id, "user.delete", "user", user_id, now, email=user.email)
         signal(db, "user", user_id)
@@ -109,12 +110,6 @@ def _take_over(user: User, wanted: UserFields) -> list[str]:
     return changed
 
 
-def _end_sign_ins(db: Session, user: User, now: datetime) -> None:
-    user.token_generation += 1
-    living = (RefreshToken.user_id == user.id) & RefreshToken.revoked_at.is_(None)
-    db.execute(update(RefreshToken).where(living).values(revoked_at=now))
-
-
 def _check_other_admin(db: Session, user_id: UUID) -> None:
     others = select(func.count()).where(
         User.role == "admin", User.is_active, User.deleted_at.is_(None), User.id != user_id
@@ -127,13 +122,6 @@ def _check_plan(db: Session, plan_id: UUID | None) -> None:
     """Locked for share, so that the plan cannot be deleted before the user is written."""
     if plan_id is not None and db.scalar(select(Plan.id).where(Plan.id == plan_id).with_for_update(read=True)) is None:
         raise InvalidInput(plan_id="There is no plan with this identifier.")
-
-
-def _locked(db: Session, user_id: UUID) -> User:
-    user = db.scalars(select(User).where(User.id == user_id, User.deleted_at.is_(None)).with_for_update()).one_or_none()
-    if user is None:
-        raise WhagoError("not_found")
-    return user
 
 
 def _flush(db: Session, user: User) -> None:

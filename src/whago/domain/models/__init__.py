@@ -1,6 +1,6 @@
 """NOUNS: the tables. Importing this package registers all of them."""
 
-from whago.domain.models.accounts import ApiKey, PasswordReset, Plan, RefreshToken, User
+from whago.domain.models.accounts import ApiKey, PasswordReset, Plan, RecoveryCode, RefreshToken, TotpFactor, User
 from whago.domain.models.alerting import Alert, Severity, clear_alert, raise_alert
 from whago.domain.models.base import Base
 from whago.domain.models.billing import Calibration, ProviderBilling, ProviderReading, ProviderUsageDay
@@ -15,8 +15,8 @@ from whago.domain.models.chips import (
     Engine,
     ExitIpObservation,
 )
-from whago.domain.models.days import UsageDay, UsageDayMark
-from whago.domain.models.exits import ExitIpDay, ExitIpDuplicate
+from whago.domain.models.days import UsageChipDay, UsageDay, UsageDayMark
+from whago.domain.models.exits import ExitIpDay, ExitIpDuplicate, ExitIpLives
 from whago.domain.models.proxies import ProbeDay, Provider, ProviderPrice, Proxy
 from whago.domain.models.records import AuditEntry, ClockEntry, ClockRun, Notification
 from whago.domain.models.reporting import ArchiveState, LedgerArchive, ReportRun, RunState
@@ -59,6 +59,7 @@ __all__ = [
     "Engine",
     "ExitIpDay",
     "ExitIpDuplicate",
+    "ExitIpLives",
     "ExitIpObservation",
     "GatewayBoot",
     "LedgerArchive",
@@ -75,11 +76,14 @@ __all__ = [
     "ProxyUsageMonth",
     "ProxyUsageTotal",
     "QuotaLease",
+    "RecoveryCode",
     "RefreshToken",
     "ReportRun",
     "RunState",
     "Severity",
+    "TotpFactor",
     "UsageCheckpoint",
+    "UsageChipDay",
     "UsageDay",
     "UsageDayMark",
     "UsageHour",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, Numeric, SmallInteger, String, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, Numeric, SmallInteger, String, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -49,11 +50,11 @@ class Plan(Base):
 
 
 class User(Base):
-    """A customer or an administrator. The e-mail is kept in lower case."""
+    """A customer or somebody of the house (``domain.rules.roles``). The e-mail is kept in lower case."""
 
     __tablename__ = "users"
     __table_args__ = (
-        CheckConstraint("role IN ('admin', 'user')", name="role_known"),
+        CheckConstraint("role IN ('admin', 'support', 'finance', 'user')", name="role_known"),
         Index("uq_users_email", "email", unique=True, postgresql_where=text("deleted_at IS NULL")),
     )
 
@@ -94,6 +95,38 @@ class RefreshToken(Base):
     expires_at: Mapped[datetime] = mapped_column(index=True)
     used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    began_at: Mapped[datetime | None]  # of the family; None for one that began before this was kept
+    last_seen_at: Mapped[datetime | None]  # to a quarter of an hour
+    address: Mapped[str | None] = mapped_column(String(45))
+    user_agent: Mapped[str | None] = mapped_column(String(300))
+
+
+class TotpFactor(Base):
+    """A user's authenticator app (``domain.rules.totp``). It counts from ``confirmed_at`` on, when a code was right.
+
+    ``last_step``: the newest step whose code was used. ``uses``: how often this, or a recovery code, was accepted.
+    """
+
+    __tablename__ = "totp_factors"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    sealed_secret: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    confirmed_at: Mapped[datetime | None]
+    last_step: Mapped[int] = mapped_column(BigInteger, default=-1, server_default="-1")
+    uses: Mapped[int] = mapped_column(default=0, server_default="0")
+
+
+class RecoveryCode(Base):
+    """Comes in for the authenticator app once. Only the SHA-256 is kept, which is enough for 125 random bits."""
+
+    __tablename__ = "recovery_codes"
+
+    id: Mapped[Id]
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    code_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
 
 
 class ApiKey(Base):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, LargeBinary, Text, delete, select
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy import BigInteger, ForeignKey, LargeBinary, Text, and_, delete, func, or_, select
+from sqlalchemy.dialects.postgresql import JSONB, distinct_on, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from whago.domain.models.accounts import User
 from whago.domain.models.base import Base
-from whago.domain.rules.holds import SignOfLife, dead_bridges
+from whago.domain.models.chips import Chip, ChipStatus
+from whago.domain.rules.holds import SignOfLife, dead_bridges, fell_silent, is_missed
 from whago.errors import WhagoError
+
+MEANT_TO_RUN: Final = (ChipStatus.CONNECTING, ChipStatus.WAITING_QR, ChipStatus.CONNECTED)  # with a proxy and quota
 
 
 class Bridge(Base):
@@ -88,6 +92,28 @@ def speaks_for(db: Session, chip_id: UUID, epoch: int) -> bool:
 def dead_now(db: Session, now: datetime) -> frozenset[UUID]:
     """The bridges whose chips may be taken."""
     return dead_bridges([bridge.sign() for bridge in db.scalars(select(Bridge))], now)
+
+
+def missing_bridges(db: Session, now: datetime) -> list[tuple[Bridge, int]]:
+    """Those that fell silent and were not replaced at their address, each with its chips that run nowhere now."""
+    newest = select(Bridge).ext(distinct_on(Bridge.url)).order_by(Bridge.url, Bridge.last_seen_at.desc())
+    silent = [one for one in db.scalars(newest) if fell_silent(one.last_seen_at, one.stopped_at, now)]
+    counted = [(one, _stranded(db, one)) for one in silent]
+    return [(one, stranded) for one, stranded in counted if is_missed(one.last_seen_at, stranded, now)]
+
+
+def _stranded(db: Session, bridge: Bridge) -> int:
+    theirs = or_(
+        ChipHold.bridge_id == bridge.id, and_(ChipHold.bridge_id.is_(None), ChipHold.last_bridge_id == bridge.id)
+    )
+    query = (
+        select(func.count())
+        .select_from(ChipHold)
+        .join(Chip, Chip.id == ChipHold.chip_id)
+        .join(User, User.id == Chip.user_id)
+        .where(theirs, Chip.deleted_at.is_(None), Chip.status.in_(MEANT_TO_RUN), User.is_active)
+    )
+    return db.scalar(query) or 0
 
 
 def drop_state(db: Session, hold: ChipHold) -> None:

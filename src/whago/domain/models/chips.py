@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -10,14 +10,11 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
-    ColumnElement,
     ForeignKey,
     Identity,
     Index,
     LargeBinary,
     String,
-    and_,
-    or_,
     text,
 )
 from sqlalchemy.dialects.postgresql import INET, JSONB
@@ -43,10 +40,6 @@ class ChipStatus(StrEnum):
 class Engine(StrEnum):
     BRIDGE = "bridge"
     EXTERNAL = "external"
-
-
-ACTIVITY_STEP = timedelta(seconds=10)  # finer than anybody looks, coarse enough to spare a write at each report
-AT_REST = (ChipStatus.CREATED, ChipStatus.DISCONNECTED, ChipStatus.BLOCKED_QUOTA)
 
 
 class Chip(Base):
@@ -82,23 +75,6 @@ class Chip(Base):
     deleted_at: Mapped[datetime | None]
 
     user: Mapped[User] = relationship(lazy="raise")
-
-    @classmethod
-    def has_news(cls, at: datetime) -> ColumnElement[bool]:
-        """Of chips that moved bytes at ``at`` or before, those for which ``show_activity`` may change something."""
-        return or_(
-            cls.last_activity_at.is_(None),
-            cls.last_activity_at <= at - ACTIVITY_STEP,
-            and_(cls.engine == Engine.EXTERNAL, cls.status.in_(AT_REST)),
-        )
-
-    def show_activity(self, at: datetime, *, may_go_on: bool) -> None:
-        """The chip moved bytes at ``at``; an external engine that does, and may, is connected."""
-        if self.last_activity_at is None or at - self.last_activity_at >= ACTIVITY_STEP:
-            self.last_activity_at = at
-        if may_go_on and self.engine == Engine.EXTERNAL and self.status in AT_REST:
-            self.status, self.status_reason = ChipStatus.CONNECTED, None
-            self.connected_at = at
 
 
 class ChipEvent(Base):

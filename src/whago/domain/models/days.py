@@ -24,15 +24,30 @@ class UsageDay(Base):
     total_cost: Mapped[Cost]
 
 
+class UsageChipDay(Base):
+    """A chip's day of the billing zone, of the last two months; a customer's day lies together on the disk."""
+
+    __tablename__ = "usage_chip_days"
+    __table_args__ = (PrimaryKeyConstraint("user_id", "day", "chip_id"), Index("ix_usage_chip_days_day", "day"))
+
+    day: Mapped[date]
+    user_id: Mapped[UUID]
+    chip_id: Mapped[UUID]
+    total_bytes: Mapped[Bytes]
+    total_cost: Mapped[Cost]
+
+
 class UsageDayMark(Base):
     """A day that was added up, as it was known at ``as_of``, with the sum of all customers.
 
-    A day without a mark was not added up yet: readers then add up its hours.
+    A day without a mark was not added up yet: readers then add up its hours. Its chips' days stand only if
+    ``chips_as_of`` is ``as_of``: a worker of the version before, which knows nothing of them, moves ``as_of`` alone.
     """
 
     __tablename__ = "usage_day_marks"
 
     day: Mapped[date] = mapped_column(primary_key=True)
     as_of: Mapped[datetime]
+    chips_as_of: Mapped[datetime | None]
     total_bytes: Mapped[Bytes]
     total_cost: Mapped[Cost]

@@ -39,7 +39,10 @@ EXIT_IP_SINCE = (
 
 @dataclass(frozen=True, slots=True)
 class ChipProxy:
-    """The active assignment of a chip. ``paused_at``: since then it may not leave: its exit IP is not the expected."""
+    """The active assignment of a chip. ``paused_at``: since then it may not leave: its exit IP is not the expected.
+
+    ``is_simulated``: the provider is the demo's.
+    """
 
     assignment_id: UUID
     proxy_id: UUID
@@ -54,6 +57,7 @@ class ChipProxy:
     assigned_at: datetime
     expected_exit_ip: str | None
     paused_at: datetime | None
+    is_simulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,4 +248,5 @@ def _proxy(assignment: Assignment, proxy: Proxy, provider: Provider, exit_ip_sin
         assigned_at=assignment.assigned_at,
         expected_exit_ip=str(assignment.expected_exit_ip) if assignment.expected_exit_ip is not None else None,
         paused_at=assignment.paused_at,
+        is_simulated=provider.is_demo,
     )

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import bindparam, func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from whago.domain.models import ExitIpDay, ExitIpDuplicate
-from whago.domain.rules.continuity import VOLUNTARY_ENDS, Life, MedianLife, median_life
+from whago.domain.models import ExitIpDay, ExitIpDuplicate, ExitIpLives
+from whago.domain.rules.continuity import WINDOW, MedianLife
 from whago.kit.db import reading
-
-WINDOW: Final = timedelta(days=30)  # long enough for a median, short enough to follow a vendor's decline
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +21,7 @@ class Continuity:
     """The last 30 days of one provider. A chip-day is one chip that was seen on it on one day of the billing zone.
 
     ``steady_chip_days`` are those without a change that nobody asked for. ``changes``: exits lost; ``duplicates``:
-    times that a chip of it was found on an exit of another chip.
+    times that a chip of it was found on an exit of another chip. Clocks count all but the last.
     """
 
     chip_days: int
@@ -60,14 +57,14 @@ def continuity_by_provider(*, now: datetime, tz: ZoneInfo) -> dict[UUID, Continu
 def continuity_in(db: Session, *, now: datetime, tz: ZoneInfo) -> dict[UUID, Continuity]:
     """The same, inside a reader's own snapshot."""
     days = _days(db, now, tz)
-    lives = _lives(db, now)
+    lives = _lives(db)
     shared = _duplicates(db, now)
     return {
         provider_id: Continuity(
             *days.get(provider_id, (0, 0)),
-            changes=sum(life.ended for life in lives.get(provider_id, ())),
+            changes=lives[provider_id].changes if provider_id in lives else 0,
             duplicates=shared.get(provider_id, 0),
-            median_life=median_life(lives.get(provider_id, ())),
+            median_life=_median(lives.get(provider_id)),
         )
         for provider_id in days.keys() | lives.keys() | shared.keys()
     }
@@ -82,23 +79,15 @@ def _days(db: Session, now: datetime, tz: ZoneInfo) -> dict[UUID, tuple[int, int
     return {provider_id: (int(all_days), int(steady)) for provider_id, all_days, steady in db.execute(query)}
 
 
-_LIVES: Final = text("""
-SELECT provider_id, coalesce(next_at, last_seen_at) - first_seen_at, next_at IS NOT NULL OR was_lost
-FROM (
-    SELECT a.provider_id, o.first_seen_at, o.last_seen_at,
-           lead(o.first_seen_at) OVER (PARTITION BY o.assignment_id ORDER BY o.first_seen_at) AS next_at,
-           coalesce(NOT a.release_reason = ANY(:voluntary), false) AS was_lost
-    FROM exit_ip_observations o JOIN chip_proxy_assignments a ON a.id = o.assignment_id
-    WHERE o.last_seen_at > :since
-) AS stretch
-""").bindparams(bindparam("voluntary", sorted(VOLUNTARY_ENDS)))
+def _lives(db: Session) -> dict[UUID, ExitIpLives]:
+    """As the clock added them up last."""
+    return {one.provider_id: one for one in db.scalars(select(ExitIpLives))}
 
 
-def _lives(db: Session, now: datetime) -> dict[UUID, list[Life]]:
-    lives: dict[UUID, list[Life]] = defaultdict(list)
-    for provider_id, length, ended in db.execute(_LIVES, {"since": now - WINDOW}):
-        lives[provider_id].append(Life(length, ended))
-    return lives
+def _median(lives: ExitIpLives | None) -> MedianLife | None:
+    if lives is None or lives.median_life_s is None:
+        return None
+    return MedianLife(timedelta(seconds=lives.median_life_s), lives.is_least)
 
 
 def _duplicates(db: Session, now: datetime) -> dict[UUID, int]:

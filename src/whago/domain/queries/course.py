@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import ColumnElement, Select, Subquery, func, select, union_all
 from sqlalchemy.orm import Session
 
-from whago.domain.models import Chip, Provider, UsageDay, UsageHour, User
+from whago.domain.models import Chip, Provider, UsageChipDay, UsageDay, UsageHour, User
 from whago.domain.queries.days import added_up_until, days_between, place_of_day
 from whago.domain.rules.months import day_start
 from whago.kit.db import reading
@@ -61,24 +61,25 @@ def course(user_id: UUID | None, *, by: SplitBy, first: date, now: datetime, tz:
     """From the day ``first`` to today, of one customer or, for None, of all of them (by provider or customer)."""
     days = days_between(first, now.astimezone(tz).date())
     with reading() as db:
-        if user_id is not None:
-            source = _hours(by, days, tz, UsageHour.user_id == user_id).subquery("moved")
-        else:
-            source = _over_and_hours(by, days, added_up_until(db, days[0], days[-1]), tz)
-        points = _points(db, source, days)
+        cut = added_up_until(db, days[0], days[-1], by_chip=by == "chip")
+        points = _points(db, _over_and_hours(user_id, by, days, cut, tz), days)
         names = _names(db, by, {point.id for point in points if point.id is not None})
     return Course([Part(key, names.get(key) if key else None) for key in _from_the_most(points)], points)
 
 
-def _over_and_hours(by: SplitBy, days: Sequence[date], cut: date, tz: ZoneInfo) -> Subquery:
+def _over_and_hours(user_id: UUID | None, by: SplitBy, days: Sequence[date], cut: date, tz: ZoneInfo) -> Subquery:
     """Days that are over and added up, then the hours from ``cut`` on."""
+    table = UsageChipDay if by == "chip" else UsageDay
     over = select(
-        (UsageDay.day - days[0] + 1).label("place"),
-        getattr(UsageDay, _IDENTS[by]).label("ident"),
-        UsageDay.total_bytes.label("bytes"),
-        UsageDay.total_cost.label("cost"),
-    ).where(UsageDay.day.between(days[0], cut - timedelta(days=1)))
-    return union_all(over, _hours(by, days, tz, UsageHour.hour >= day_start(cut, tz))).subquery("moved")
+        (table.day - days[0] + 1).label("place"),
+        getattr(table, _IDENTS[by]).label("ident"),
+        table.total_bytes.label("bytes"),
+        table.total_cost.label("cost"),
+    ).where(table.day.between(days[0], cut - timedelta(days=1)))
+    hours = _hours(by, days, tz, UsageHour.hour >= day_start(cut, tz))
+    if user_id is not None:
+        over, hours = over.where(table.user_id == user_id), hours.where(UsageHour.user_id == user_id)
+    return union_all(over, hours).subquery("moved")
 
 
 def _hours(by: SplitBy, days: Sequence[date], tz: ZoneInfo, *which: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:

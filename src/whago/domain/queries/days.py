@@ -71,9 +71,11 @@ def today_in(db: Session, *, now: datetime, tz: ZoneInfo) -> Sum:
     return max(0, whole[0] - over[0]), max(Decimal(0), whole[1] - over[1])
 
 
-def added_up_until(db: Session, first: date, today: date) -> date:
-    """The first day from ``first`` on, at most today, that was not added up."""
+def added_up_until(db: Session, first: date, today: date, *, by_chip: bool = False) -> date:
+    """The first day from ``first`` on, at most today, that was not added up (``by_chip``: for each chip, too)."""
     query = select(UsageDayMark.day).where(UsageDayMark.day >= first, UsageDayMark.day < today)
+    if by_chip:
+        query = query.where(UsageDayMark.chips_as_of == UsageDayMark.as_of)
     marked = set(db.scalars(query))
     day = first
     while day < today and day in marked:

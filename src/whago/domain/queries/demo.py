@@ -13,10 +13,11 @@ from whago.kit.db import reading
 
 @dataclass(frozen=True, slots=True)
 class DemoChip:
-    """A living chip and the way that it has now; None while it waits for one."""
+    """A living chip and the way that it has now; None while it waits for one. ``engine``: whose WhatsApp runs it."""
 
     id: UUID
     alias: str
+    engine: str
     proxy_id: UUID | None
     assignment_id: UUID | None
     price_id: int | None
@@ -70,7 +71,7 @@ def plan_called(slug: str) -> DemoPlan:
 def chips_of(owner_id: UUID) -> list[DemoChip]:
     """The owner's chips, oldest first."""
     query = (
-        select(Chip.id, Chip.alias, Assignment.proxy_id, Assignment.id, Provider.current_price_id)
+        select(Chip.id, Chip.alias, Chip.engine, Assignment.proxy_id, Assignment.id, Provider.current_price_id)
         .outerjoin(Assignment, (Assignment.chip_id == Chip.id) & Assignment.released_at.is_(None))
         .outerjoin(Provider, Provider.id == Assignment.provider_id)
         .where(Chip.user_id == owner_id, Chip.deleted_at.is_(None))

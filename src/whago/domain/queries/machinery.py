@@ -10,12 +10,16 @@ from uuid import UUID
 from sqlalchemy import func, select, text
 
 from whago.domain.models import Bridge, ChipHold
+from whago.domain.models.bridges import missing_bridges
 from whago.kit.db import reading
 
 
 @dataclass(frozen=True, slots=True)
 class BridgeView:
-    """One life of one bridge process that did not say goodbye. ``holds``: the chips that it runs."""
+    """One life of one bridge process that did not say goodbye.
+
+    ``holds``: the chips that it runs, or of one that is missing those that run nowhere now.
+    """
 
     id: UUID
     url: str
@@ -38,23 +42,27 @@ class DatabaseFacts:
 
 
 def bridges_now(*, now: datetime) -> Sequence[BridgeView]:
-    """The latest sign of life first."""
+    """Those that live, the latest sign of life first, then those that are missing."""
     holds = select(func.count()).where(ChipHold.bridge_id == Bridge.id).correlate(Bridge).scalar_subquery()
     query = select(Bridge, holds).where(Bridge.stopped_at.is_(None)).order_by(Bridge.last_seen_at.desc(), Bridge.id)
     with reading() as db:
-        return [
-            BridgeView(
-                id=one.id,
-                url=one.url,
-                started_at=one.started_at,
-                last_seen_at=one.last_seen_at,
-                is_fresh=one.sign().is_fresh(now),
-                is_draining=one.is_draining,
-                holds=count,
-                max_chips=one.max_chips,
-            )
-            for one, count in db.execute(query)
-        ]
+        living = [_bridge(one, count, now) for one, count in db.execute(query)]
+        shown = {one.id for one in living}
+        missing = [_bridge(one, count, now) for one, count in missing_bridges(db, now) if one.id not in shown]
+    return [*living, *missing]
+
+
+def _bridge(one: Bridge, holds: int, now: datetime) -> BridgeView:
+    return BridgeView(
+        id=one.id,
+        url=one.url,
+        started_at=one.started_at,
+        last_seen_at=one.last_seen_at,
+        is_fresh=one.sign().is_fresh(now),
+        is_draining=one.is_draining and one.stopped_at is None,
+        holds=holds,
+        max_chips=one.max_chips,
+    )
 
 
 _FACTS = text(

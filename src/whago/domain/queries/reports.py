@@ -207,7 +207,7 @@ def _customers(asked: Reporting) -> Rows:
         User.created_at < month_start(next_month(month), asked.tz),
         ~is_closed,
     )  # fmt: skip
-    price_now = case((User.role == "admin", cast(0, Numeric(12, 2))), else_=Plan.price)
+    price_now = case((User.role != "user", cast(0, Numeric(12, 2))), else_=Plan.price)
     return (
         select(
             User.id.label("user_id"),

@@ -10,8 +10,9 @@ from uuid import UUID
 
 from sqlalchemy import Select, and_, func, or_, select
 
-from whago.domain.models import ApiKey, Chip, Plan, RefreshToken, User
+from whago.domain.models import ApiKey, Chip, Plan, RefreshToken, TotpFactor, User
 from whago.domain.queries.paging import DEFAULT_LIMIT, Order, Page, as_id, as_moment, page_of
+from whago.domain.rules.roles import Permit, is_staff, may
 from whago.errors import WhagoError
 from whago.kit.db import reading
 
@@ -32,7 +33,10 @@ class PlanOfUser:
 
 @dataclass(frozen=True, slots=True)
 class UserView:
-    """``plan_id`` is None for a user on the default plan; ``plan`` is what counts."""
+    """``plan_id`` is None for a user on the default plan; ``plan`` is what counts.
+
+    ``has_totp``: sign-ins need a code of an authenticator app.
+    """
 
     id: UUID
     name: str
@@ -46,11 +50,20 @@ class UserView:
     chips_count: int
     created_at: datetime
     last_login_at: datetime | None
+    has_totp: bool
     token_generation: int = field(repr=False)
 
     @property
     def is_admin(self) -> bool:
         return self.role == "admin"
+
+    @property
+    def is_staff(self) -> bool:
+        return is_staff(self.role)
+
+    def may(self, permit: Permit) -> bool:
+        """Whether the role allows it."""
+        return may(self.role, permit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +80,12 @@ CHIPS = (
     .where(Chip.user_id == User.id, Chip.deleted_at.is_(None))
     .correlate(User)
     .scalar_subquery()
+)
+HAS_TOTP = (
+    select(TotpFactor.user_id)
+    .where(TotpFactor.user_id == User.id, TotpFactor.confirmed_at.is_not(None))
+    .correlate(User)
+    .exists()
 )
 
 
@@ -110,7 +129,7 @@ def user_of_api_key(key_hash: bytes) -> tuple[UserView, frozenset[str]] | None:
     )
     with reading() as db:
         row = db.execute(query).one_or_none()
-    return (_view(row[:3]), frozenset(row[3])) if row is not None else None
+    return (_view(row[:4]), frozenset(row[4])) if row is not None else None
 
 
 def user_of_sign_in(user_id: UUID, family_id: UUID) -> tuple[UserView, bool] | None:
@@ -120,7 +139,7 @@ def user_of_sign_in(user_id: UUID, family_id: UUID) -> tuple[UserView, bool] | N
     )
     with reading() as db:
         row = db.execute(_query().where(User.id == user_id).add_columns(holds.exists())).one_or_none()
-    return (_view(row[:3]), bool(row[3])) if row is not None else None
+    return (_view(row[:4]), bool(row[4])) if row is not None else None
 
 
 def user_of_refresh_token(token_hash: bytes, *, now: datetime) -> tuple[UserView, UUID] | None:
@@ -138,7 +157,7 @@ def user_of_refresh_token(token_hash: bytes, *, now: datetime) -> tuple[UserView
     )
     with reading() as db:
         row = db.execute(query).one_or_none()
-    return (_view(row[:3]), row[3]) if row is not None else None
+    return (_view(row[:4]), row[4]) if row is not None else None
 
 
 def list_users(
@@ -167,7 +186,7 @@ def list_users(
 
 def _query() -> Select[*tuple[Any, ...]]:
     counts = or_(Plan.id == User.plan_id, and_(User.plan_id.is_(None), Plan.is_default))
-    return select(User, Plan, CHIPS).join(Plan, counts).where(User.deleted_at.is_(None))
+    return select(User, Plan, CHIPS, HAS_TOTP).join(Plan, counts).where(User.deleted_at.is_(None))
 
 
 def _one_or_none(query: Select[*tuple[Any, ...]]) -> UserView | None:
@@ -177,7 +196,7 @@ def _one_or_none(query: Select[*tuple[Any, ...]]) -> UserView | None:
 
 
 def _view(row: Any) -> UserView:
-    user, plan, chips = row
+    user, plan, chips, has_totp = row
     return UserView(
         id=user.id,
         name=user.name,
@@ -191,5 +210,6 @@ def _view(row: Any) -> UserView:
         chips_count=chips,
         created_at=user.created_at,
         last_login_at=user.last_login_at,
+        has_totp=has_totp,
         token_generation=user.token_generation,
     )

@@ -30,6 +30,7 @@ ALERT_KINDS: Final[Mapping[str, AlertKind]] = {
     "provider_balance_low": AlertKind(to_customers=False, to_admins=True),
     "bill_mismatch": AlertKind(to_customers=False, to_admins=True),
     "gateway_silent": AlertKind(to_customers=False, to_admins=True),
+    "bridge_silent": AlertKind(to_customers=False, to_admins=True),
     "scheduler_silent": AlertKind(to_customers=False, to_admins=True),
     "ledger_mismatch": AlertKind(to_customers=False, to_admins=True),
     "channel_disabled": AlertKind(to_customers=True, to_admins=True),

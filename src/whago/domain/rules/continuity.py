@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+WINDOW: Final = timedelta(days=30)  # long enough for a median, short enough to follow a vendor's decline
 SETTLED_AFTER: Final = timedelta(hours=1)  # a new exit that was kept this long is the chip's exit from now on
 DUPLICATE_REST: Final = timedelta(hours=6)  # within it a chip is moved off one shared address only once,
 DUPLICATE_MOVES_MAX: Final = 3  # and off different ones at most so often: a vendor short of addresses has no better

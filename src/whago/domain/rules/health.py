@@ -50,7 +50,7 @@ class Blame(StrEnum):
     PROXY = "proxy"
     ACCOUNT = "account"  # credential, balance, allow list: the provider's account, not the single proxy
     TARGET = "target"  # WhatsApp's side, or a rule of the vendor about it; an allow list can hide behind it
-    NOBODY = "nobody"  # the client, our quota, our egress rules, ourselves
+    NOBODY = "nobody"  # the client, our quota, our egress rules, ourselves, a target of which the proxy says so itself
 
 
 _BY_REASON: Final[Mapping[str, Blame]] = {  # what the gateway calls it

@@ -17,6 +17,8 @@ from uuid import UUID
 BEAT_EVERY_S: Final = 3  # one small row an interval; four may be lost before anything happens
 FENCED_AFTER_S: Final = 12  # without an answer the bridge closes its chips: WhatsApp is not told two stories
 DEAD_AFTER: Final = timedelta(seconds=15)  # after that its chips may go elsewhere
+SILENT_AFTER: Final = timedelta(seconds=30)  # then somebody is told: a restart takes less, and so does moving its chips
+GIVEN_UP_AFTER: Final = timedelta(minutes=10)  # a reboot takes less; later one whose chips run elsewhere is not missed
 FORGOTTEN_AFTER: Final = timedelta(days=1)  # the row of a bridge that ended, for whoever looks into what happened
 
 
@@ -31,6 +33,17 @@ class SignOfLife:
 
     def is_fresh(self, now: datetime) -> bool:
         return not self.stopped and now - self.last_seen_at <= DEAD_AFTER
+
+
+def fell_silent(last_seen_at: datetime, stopped_at: datetime | None, now: datetime) -> bool:
+    """Whether a bridge died without a word. One that said goodbye was heard until then; a dead one was buried later."""
+    buried = stopped_at is not None and stopped_at - last_seen_at > DEAD_AFTER
+    return (stopped_at is None or buried) and now - last_seen_at > SILENT_AFTER
+
+
+def is_missed(last_seen_at: datetime, stranded: int, now: datetime) -> bool:
+    """Whether a silent bridge is still worth a word. ``stranded``: its chips that run nowhere."""
+    return stranded > 0 or now - last_seen_at <= GIVEN_UP_AFTER
 
 
 @dataclass(frozen=True, slots=True)

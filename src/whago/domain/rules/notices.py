@@ -102,6 +102,11 @@ NOTICES: Final[Mapping[str, Notice]] = {
         "The gateway on {host} (process {pid}) has not reported since {since_at}. Look whether its process and the"
         " database run; what it metered is in its counter file and is settled when a gateway starts there again.",
     ),
+    "bridge_silent": Notice(
+        "A WhatsApp bridge is silent",
+        "The bridge at {url} has not been heard of since {since_at}. Chips of it that run nowhere yet: {count}. The"
+        " other bridges take them by themselves as far as they have room; start this one again, or another one.",
+    ),
     "scheduler_silent": Notice(
         "The clocks stand still",
         "No clock has run since {since_at}. Start the worker again: until then nothing is monitored, and chips that"
@@ -170,6 +175,10 @@ RECOVERIES: Final[Mapping[str, Notice]] = {
     "gateway_silent": Notice(
         "A gateway is no longer silent",
         "The gateway on {host} (process {pid}) reports again, or what it metered last was settled.",
+    ),
+    "bridge_silent": Notice(
+        "A WhatsApp bridge is no longer missing",
+        "A bridge answers at {url} again, or other bridges run its chips.",
     ),
     "scheduler_silent": Notice("The clocks run again", "The worker runs again, and what was due is being caught up."),
     "ledger_mismatch": Notice("Totals agree with the ledger again", "The last check found no difference."),

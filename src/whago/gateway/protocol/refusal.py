@@ -65,6 +65,9 @@ REFUSALS: Final[dict[str, Refusal]] = {
     "upstream_unreachable": Refusal(
         502, "Bad Gateway", SOCKS_HOST_UNREACHABLE, "The provider's proxy cannot be reached."
     ),
+    "target_unreachable": Refusal(
+        502, "Bad Gateway", SOCKS_HOST_UNREACHABLE, "The provider's proxy works, but cannot reach this host."
+    ),
     "no_healthy_proxy": Refusal(
         503, "Service Unavailable", SOCKS_GENERAL_FAILURE, "No healthy proxy is assigned to this chip right now."
     ),

@@ -9,6 +9,7 @@ from typing import Final
 from whago.providers.handshake.basic_auth import encode_basic
 from whago.providers.handshake.events import Established, Refuse, UpstreamEvent
 from whago.providers.handshake.http_head import HeadTooLarge, MalformedHead, find_end, split_head
+from whago.providers.handshake.proxy_status import blames_target
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?")
 _AUTH_FAILED: Final = 407
@@ -24,6 +25,7 @@ class HttpUpstream:
 
     def __init__(self, host: str, port: int, username: str, password: str) -> None:
         self._request = _request(host, port, username, password)
+        self._host = host
         self._buffer = bytearray()
         self._searched = 0
         self._interim = 0
@@ -64,8 +66,13 @@ class HttpUpstream:
                 _CONSENTS.clear()
             _CONSENTS.add(head)
             return Established(bytes(self._buffer))
-        reason = "upstream_auth_failed" if status == _AUTH_FAILED else "upstream_refused"
-        return Refuse(reason, status, head + bytes(self._buffer))
+        return Refuse(self._reason(status, head), status, head + bytes(self._buffer))
+
+    def _reason(self, status: int, head: bytes) -> str:
+        if status == _AUTH_FAILED:
+            return "upstream_auth_failed"
+        _start, fields = split_head(head)
+        return "target_unreachable" if blames_target(fields, self._host) else "upstream_refused"
 
 
 @lru_cache(MAX_CACHED)

@@ -16,7 +16,7 @@ from whago.errors import InvalidInput
 from whago.notify.wording import notice_text
 from whago.web.api.fields import PAGE, Answer, Cursor, Limit, ListAnswer, Moment
 from whago.web.api.providers import ADMIN
-from whago.web.deps import Admin, Now, ReaderZone, Translate
+from whago.web.deps import Admin, Looker, Now, ReaderZone, Translate
 from whago.web.errors import problems
 from whago.web.i18n import Translator
 
@@ -52,7 +52,7 @@ class AlertAnswer(Answer):
 
 @router.get("", response_model=ListAnswer[AlertAnswer], responses=problems(*ADMIN))
 def get_alerts(
-    _admin: Admin,
+    _admin: Looker,
     translate: Translate,
     tz: ReaderZone,
     state: State = "open",

@@ -14,7 +14,7 @@ from whago.domain.queries.paging import Page
 from whago.web.api.chips import ChipAnswer
 from whago.web.api.fields import PAGE, Answer, Body, Cursor, Limit, ListAnswer, Search
 from whago.web.api.providers import ADMIN, CHANGED
-from whago.web.deps import Admin, Month, Now
+from whago.web.deps import Admin, Looker, Month, Now
 from whago.web.errors import problems
 
 router = APIRouter(prefix="/admin/chips", tags=["admin: chips"])
@@ -38,7 +38,7 @@ class AssignmentBody(Body):
 
 @router.get("", response_model=ListAnswer[AdminChipAnswer], responses=problems(*ADMIN))
 def get_all_chips(
-    _admin: Admin,
+    _admin: Looker,
     month: Month,
     search: Search = None,
     status: ChipStatus | None = None,
@@ -51,7 +51,7 @@ def get_all_chips(
 
 
 @router.get("/{chip_id}", response_model=AdminChipAnswer, responses=problems(*ADMIN, "not_found"))
-def get_any_chip(chip_id: UUID, _admin: Admin, month: Month) -> ChipView:
+def get_any_chip(chip_id: UUID, _admin: Looker, month: Month) -> ChipView:
     """One chip."""
     return any_chip(chip_id, month=month)
 

@@ -16,7 +16,7 @@ from whago.errors import InvalidInput
 from whago.web.api.fields import PAGE, Body, Cursor, Limit, ListAnswer, Moment, Name
 from whago.web.api.plans import PlanAnswer
 from whago.web.api.providers import ADMIN, CHANGED
-from whago.web.deps import Admin, Now, Zone
+from whago.web.deps import Admin, CostReader, Now, Zone
 from whago.web.errors import problems
 
 SLUG_MAX_CHARS: Final = 60
@@ -66,7 +66,7 @@ class AdminPlanAnswer(PlanAnswer):
 
 
 @router.get("", response_model=ListAnswer[AdminPlanAnswer], responses=problems(*ADMIN))
-def get_admin_plans(_admin: Admin, limit: Limit = PAGE, cursor: Cursor = None) -> Page[PlanView]:
+def get_admin_plans(_admin: CostReader, limit: Limit = PAGE, cursor: Cursor = None) -> Page[PlanView]:
     """The cheapest first."""
     return list_plans(limit=limit, cursor=cursor)
 
@@ -87,7 +87,7 @@ def post_plan(body: NewPlanBody, admin: Admin, now: Now) -> PlanView:
 
 
 @router.get("/{plan_id}", response_model=AdminPlanAnswer, responses=problems(*ADMIN, "not_found"))
-def get_one_plan(plan_id: UUID, _admin: Admin) -> PlanView:
+def get_one_plan(plan_id: UUID, _admin: CostReader) -> PlanView:
     """One plan."""
     return get_plan(plan_id)
 

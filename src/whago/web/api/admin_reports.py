@@ -15,7 +15,7 @@ from whago.domain.queries.usage import CustomerCost, costs_of_customers
 from whago.errors import InvalidInput
 from whago.web.api.fields import PAGE, Answer, Cursor, Limit, ListAnswer, Moment, Money, MonthDay, Search
 from whago.web.api.providers import ADMIN
-from whago.web.deps import Admin, Month, Now
+from whago.web.deps import CostReader, Looker, Month, Now
 from whago.web.errors import problems
 
 FIRST_YEAR: Final = 2020
@@ -106,7 +106,7 @@ MonthText = Annotated[str | None, Query(max_length=7, description="Such as 2026-
 
 @router.get("/reports/costs", response_model=CostsAnswer, responses=problems(*ADMIN))
 def get_costs(
-    _admin: Admin, running: Month, month: MonthText = None, limit: Limit = PAGE, cursor: Cursor = None
+    _admin: CostReader, running: Month, month: MonthText = None, limit: Limit = PAGE, cursor: Cursor = None
 ) -> CostsAnswer:
     """What every customer used and costs in a billing month, the greatest first."""
     day = running if month is None else month_of(month)
@@ -117,14 +117,14 @@ def get_costs(
 
 @router.get("/audit-log", response_model=ListAnswer[AuditAnswer], responses=problems(*ADMIN))
 def get_audit_log(
-    _admin: Admin, action: Search = None, target_id: Search = None, limit: Limit = PAGE, cursor: Cursor = None
+    _admin: Looker, action: Search = None, target_id: Search = None, limit: Limit = PAGE, cursor: Cursor = None
 ) -> Page[AuditView]:
     """Who did what, newest first."""
     return audit_log(action=action, target_id=target_id, limit=limit, cursor=cursor)
 
 
 @router.get("/system", response_model=SystemAnswer, responses=problems(*ADMIN))
-def get_system(_admin: Admin) -> SystemAnswer:
+def get_system(_admin: Looker) -> SystemAnswer:
     """Gateways that live, and the last run of every clock."""
     return SystemAnswer(
         gateways=[GatewayAnswer.model_validate(one) for one in gateways()],
@@ -133,7 +133,7 @@ def get_system(_admin: Admin) -> SystemAnswer:
 
 
 @router.get("/system/clocks", response_model=ListAnswer[ClockStateAnswer], responses=problems(*ADMIN))
-def get_clocks(_admin: Admin, now: Now) -> ListAnswer[ClockStateAnswer]:
+def get_clocks(_admin: Looker, now: Now) -> ListAnswer[ClockStateAnswer]:
     """Every clock of the table, with its last run and its last success."""
     items = [ClockStateAnswer.model_validate(one) for one in clock_states(now=now)]
     return ListAnswer(items=items, next_cursor=None)

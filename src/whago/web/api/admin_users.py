@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Query
 from pydantic import BeforeValidator
 
+from whago.domain.actions.accounts import end_all_sign_ins
+from whago.domain.actions.second_factors import reset_totp
 from whago.domain.actions.users import UserFields, create_user, delete_user, update_user
 from whago.domain.queries.chips import ChipView, chips_of_users
 from whago.domain.queries.usage import MonthUsage, usage_of_month
 from whago.domain.queries.users import UserView, get_user, list_users
+from whago.domain.rules.roles import Role
 from whago.kit.passwords import hash_password
 from whago.web.api.auth import Language, UserAnswer
 from whago.web.api.chips import ChipAnswer
 from whago.web.api.fields import PAGE, Body, Cursor, Email, Limit, ListAnswer, Name, NewPassword, Search, blank_is_none
 from whago.web.api.providers import ADMIN, CHANGED
 from whago.web.api.usage import UsageAnswer
-from whago.web.deps import Admin, Month, Now, Zone
+from whago.web.deps import Admin, Looker, Month, Now, Zone
 from whago.web.errors import problems
 
 CHIPS_SHOWN: Final = 100  # of one user in a list; the rest are at /admin/chips
 
 router = APIRouter(prefix="/admin/users", tags=["admin: users"])
 
-Role = Literal["admin", "user"]
 PlanId = Annotated[UUID | None, BeforeValidator(blank_is_none)]
 
 
@@ -56,7 +58,7 @@ class AdminUserAnswer(UserAnswer):
 
 @router.get("", response_model=ListAnswer[AdminUserAnswer], responses=problems(*ADMIN))
 def get_users(
-    _admin: Admin,
+    _admin: Looker,
     month: Month,
     search: Search = None,
     role: Role | None = None,
@@ -73,11 +75,11 @@ def get_users(
 
 @router.post("", status_code=201, response_model=AdminUserAnswer, responses=problems(*CHANGED, "email_taken"))
 def post_user(body: NewUserBody, admin: Admin, now: Now) -> AdminUserAnswer:
-    """Makes a customer or an administrator."""
+    """Makes a customer, or somebody of the house with a role."""
     wanted = UserFields(
         name=body.name,
         email=body.email,
-        role=body.role or "user",
+        role=body.role or Role.USER,
         plan_id=body.plan_id,
         is_active=body.is_active is not False,
         language=body.language,
@@ -87,13 +89,13 @@ def post_user(body: NewUserBody, admin: Admin, now: Now) -> AdminUserAnswer:
 
 
 @router.get("/{user_id}", response_model=AdminUserAnswer, responses=problems(*ADMIN, "not_found"))
-def get_one_user(user_id: UUID, _admin: Admin, month: Month) -> AdminUserAnswer:
+def get_one_user(user_id: UUID, _admin: Looker, month: Month) -> AdminUserAnswer:
     """One user."""
     return _told(user_id, month)
 
 
 @router.get("/{user_id}/usage", response_model=UsageAnswer, responses=problems(*ADMIN, "not_found"))
-def get_user_usage(user_id: UUID, _admin: Admin, now: Now, tz: Zone) -> MonthUsage:
+def get_user_usage(user_id: UUID, _admin: Looker, now: Now, tz: Zone) -> MonthUsage:
     """A user's running month."""
     return usage_of_month(get_user(user_id).id, now=now, tz=tz)
 
@@ -119,6 +121,20 @@ def patch_user(user_id: UUID, body: UserBody, admin: Admin, now: Now, tz: Zone, 
 def remove_user(user_id: UUID, admin: Admin, now: Now) -> None:
     """Removes a user without chips; usage and bills stay."""
     delete_user(admin.id, user_id, now=now)
+
+
+@router.post("/{user_id}/sign-out", status_code=204, responses=problems(*CHANGED, "not_found"))
+def sign_user_out(user_id: UUID, admin: Admin, now: Now) -> None:
+    """Ends every sign-in of a user, at once. API keys go on."""
+    end_all_sign_ins(admin.id, user_id, now=now)
+
+
+@router.post(
+    "/{user_id}/totp/reset", status_code=204, responses=problems(*CHANGED, "not_found", "own_account", "totp_off")
+)
+def reset_second_factor(user_id: UUID, admin: Admin, now: Now) -> None:
+    """For a colleague or customer who lost phone and recovery codes: two-step sign-in is off, every sign-in ends."""
+    reset_totp(admin.id, user_id, now=now)
 
 
 def _merged(body: UserBody, current: UserView) -> UserFields:

@@ -77,7 +77,7 @@ def revoke_key(key_id: UUID, user: User, now: Now) -> None:
 
 def _granted(request: Request, user: UserView, wanted: list[Scope] | None) -> list[Scope]:
     """Raises WhagoError("scope_missing") for more than the caller has."""
-    held = key_scopes(request) if user.is_admin else key_scopes(request) - {Scope.ADMIN}
+    held = key_scopes(request) if user.is_staff else key_scopes(request) - {Scope.ADMIN}
     if wanted is None:
         return [scope for scope in EVERY_SCOPE if scope in held]
     for scope in wanted:

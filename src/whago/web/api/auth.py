@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
 from whago.domain.actions.accounts import update_profile
 from whago.domain.queries.users import UserView, get_user
-from whago.errors import WhagoError
+from whago.errors import InvalidInput, WhagoError
 from whago.web import signing_in
 from whago.web.api.fields import (
     Answer,
@@ -26,11 +26,13 @@ from whago.web.api.fields import (
     known_zone,
 )
 from whago.web.cookies import REFRESH
-from whago.web.deps import Now, Translate, User, check_origin, csrf_token, current_user
+from whago.web.deps import Now, Person, Translate, User, check_origin, csrf_token, current_user
 from whago.web.errors import problems
 from whago.web.signing_in import SignedIn
 
 TOKEN_MAX_CHARS = 200  # ours have 43
+CHALLENGE_MAX_CHARS = 1_000  # ours have about 250
+CODE_MAX_CHARS = 40  # a recovery code has 29 with its hyphens
 
 SIGNED_IN = ("not_authenticated", "account_suspended", "invalid_input", "unavailable")
 
@@ -39,6 +41,9 @@ router = APIRouter(prefix="/auth", tags=["auth"])
 Language = Annotated[Literal["pt-BR", "en"] | None, BeforeValidator(blank_is_none)]
 ResetTokenText = Annotated[str, StringConstraints(max_length=TOKEN_MAX_CHARS), AfterValidator(encodable)]
 TimeZoneName = Annotated[str | None, BeforeValidator(blank_is_none), AfterValidator(known_zone)]
+TotpCode = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=6, max_length=CODE_MAX_CHARS), AfterValidator(encodable)
+]
 RefreshTokenText = Annotated[str, StringConstraints(max_length=TOKEN_MAX_CHARS)]
 
 
@@ -51,8 +56,15 @@ class RegisterBody(Body):
 
 
 class LoginBody(Body):
-    email: Email
-    password: GivenPassword
+    """``email`` and ``password``; with two-step sign-in also ``totp``, a code of the app or a recovery code. Without it
+    the answer is 401 ``totp_required`` with a ``challenge``, to be sent back with ``totp`` and nothing else."""
+
+    email: Email | None = None
+    password: GivenPassword | None = None
+    challenge: Annotated[str, StringConstraints(max_length=CHALLENGE_MAX_CHARS), AfterValidator(encodable)] | None = (
+        None
+    )
+    totp: Annotated[TotpCode | None, BeforeValidator(blank_is_none)] = None
 
 
 class RefreshBody(Body):
@@ -104,6 +116,7 @@ class UserAnswer(Answer):
     language: str | None
     time_zone: str | None
     is_active: bool
+    has_totp: bool
     plan_id: UUID | None
     plan: PlanOfUserAnswer
     chips_count: int
@@ -144,12 +157,24 @@ def register(body: RegisterBody, request: Request, now: Now) -> SignedInAnswer:
     response_model=SignedInAnswer,
     dependencies=[Depends(own_origin)],
     responses=problems(
-        "bad_login", "account_suspended", "csrf", "invalid_input", "too_many_attempts", "conflict", "unavailable"
+        "bad_login",
+        "totp_required",
+        "bad_totp",
+        "challenge_expired",
+        "account_suspended",
+        "csrf",
+        "invalid_input",
+        "too_many_attempts",
+        "conflict",
+        "unavailable",
     ),
 )
 def login(body: LoginBody, request: Request, now: Now) -> SignedInAnswer:
-    """Answers tokens and sets them as cookies too."""
-    return _answer(signing_in.log_in(request, body.email, body.password, now))
+    """Answers tokens and sets them as cookies too. Two-step sign-in takes its code at once or in a second call."""
+    if body.challenge is not None:
+        return _answer(signing_in.finish_log_in(request, body.challenge, _needed(totp=body.totp), now))
+    email, password = _needed(email=body.email), _needed(password=body.password)
+    return _answer(signing_in.log_in(request, email, password, body.totp, now))
 
 
 @router.post(
@@ -230,6 +255,7 @@ def update_me(body: ProfileBody, user: User) -> UserView:
     responses=problems(
         "not_authenticated",
         "account_suspended",
+        "sign_in_needed",
         "csrf",
         "invalid_input",
         "too_many_attempts",
@@ -237,7 +263,7 @@ def update_me(body: ProfileBody, user: User) -> UserView:
         "unavailable",
     ),
 )
-def change_password(body: PasswordBody, request: Request, user: User, now: Now) -> SignedInAnswer:
+def change_password(body: PasswordBody, request: Request, user: Person, now: Now) -> SignedInAnswer:
     """Every other sign-in of the account ends; the answer holds new tokens."""
     return _answer(signing_in.change_password(request, user, body.current_password, body.new_password, now))
 
@@ -247,6 +273,14 @@ def encodable_or_refused(token: str) -> str:
         return encodable(token)
     except ValueError:
         raise WhagoError("not_authenticated") from None
+
+
+def _needed(**given: str | None) -> str:
+    """The one value given by name. Raises InvalidInput where it is missing."""
+    ((name, value),) = given.items()
+    if value is None:
+        raise InvalidInput(**{name: "This is needed."})
+    return value
 
 
 def _answer(signed_in: SignedIn) -> SignedInAnswer:

@@ -29,7 +29,7 @@ from whago.providers.billing import VENDORS
 from whago.providers.transfer import PLACEHOLDER
 from whago.web.api.fields import Answer, Body, Moment, Money, blank_is_none, encodable, printable
 from whago.web.api.providers import ADMIN, CHANGED, CheckUrl
-from whago.web.deps import Admin, Now, Parted, Translate, Zone
+from whago.web.deps import Admin, BillKeeper, CostReader, Now, Parted, Translate, Zone
 from whago.web.errors import problems
 
 LAG_MAX_MIN: Final = 4_320
@@ -160,7 +160,7 @@ class CalibrationsAnswer(Answer):
 
 
 @router.get("/reconciliation", response_model=ReconciliationAnswer, responses=problems(*ADMIN, "not_found"))
-def get_reconciliation(provider_id: UUID, _admin: Admin) -> ReconciliationAnswer:
+def get_reconciliation(provider_id: UUID, _admin: CostReader) -> ReconciliationAnswer:
     """What the vendor says of each day, and what we say."""
     days = [_day(one) for one in usage_days(provider_id)]
     return ReconciliationAnswer(billing=_billing(billing_view(provider_id)), days=days)
@@ -181,7 +181,7 @@ def put_billing(provider_id: UUID, body: BillingBody, admin: Admin, parts: Parte
     "/bills/import", status_code=201, response_model=ImportedBillAnswer, responses=problems(*CHANGED, "not_found")
 )
 def import_bill(
-    provider_id: UUID, body: BillBody, admin: Admin, now: Now, tz: Zone, translate: Translate
+    provider_id: UUID, body: BillBody, admin: BillKeeper, now: Now, tz: Zone, translate: Translate
 ) -> ImportedBillAnswer:
     """Takes over a bill; its days count instead of what the vendor's API says of them."""
     try:
@@ -201,7 +201,7 @@ def import_bill(
 
 
 @router.get("/calibrations", response_model=CalibrationsAnswer, responses=problems(*ADMIN, "not_found"))
-def get_calibrations(provider_id: UUID, _admin: Admin) -> CalibrationsAnswer:
+def get_calibrations(provider_id: UUID, _admin: CostReader) -> CalibrationsAnswer:
     """The last ones."""
     return CalibrationsAnswer(items=[_calibration(one) for one in calibrations(provider_id)])
 

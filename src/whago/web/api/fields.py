@@ -22,6 +22,7 @@ from pydantic import (
 from whago.domain.queries.paging import CURSOR_MAX_CHARS, DEFAULT_LIMIT, MAX_LIMIT
 from whago.kit.emails import normal_email
 from whago.kit.money import plain
+from whago.kit.passwords import is_common
 
 NAME_MAX_CHARS: Final = 120
 SEARCH_MAX_CHARS: Final = 120
@@ -76,6 +77,13 @@ def blank_is_none(value: Any) -> Any:
     return None if isinstance(value, str) and not value.strip() else value
 
 
+def uncommon(value: str) -> str:
+    """Refuses a password that is guessed first."""
+    if is_common(value):
+        raise ValueError("This password is one of the first that are guessed. Choose another one.")
+    return value
+
+
 def known_zone(value: str | None) -> str | None:
     """A zone of the IANA database, or none."""
     if value is not None and value not in TIME_ZONES:
@@ -117,6 +125,7 @@ NewPassword = Annotated[
     str,
     StringConstraints(min_length=PASSWORD_MIN_CHARS, max_length=PASSWORD_MAX_CHARS),
     AfterValidator(encodable),
+    AfterValidator(uncommon),
     WithJsonSchema(
         {"type": "string", "format": "password", "minLength": PASSWORD_MIN_CHARS, "maxLength": PASSWORD_MAX_CHARS}
     ),

@@ -34,7 +34,7 @@ from whago.web.api.fields import (
     printable,
 )
 from whago.web.api.providers import ADMIN, CHANGED, DeletedAnswer, ProbeAnswer, probe_answer
-from whago.web.deps import Admin, Now, Parted, Translate, Zone
+from whago.web.deps import Admin, Looker, Now, Parted, Translate, Zone
 from whago.web.errors import problems
 from whago.web.health_terms import term_sentence
 from whago.web.parts import Parts
@@ -163,7 +163,7 @@ class ImportedAnswer(Answer):
 
 @router.get("", response_model=ListAnswer[ProxyAnswer], responses=problems(*ADMIN))
 def get_pool(
-    _admin: Admin,
+    _admin: Looker,
     parts: Parted,
     provider_id: Annotated[UUID | None, Query()] = None,
     search: Search = None,
@@ -226,13 +226,13 @@ def import_list(body: StaticListBody, admin: Admin, parts: Parted, now: Now, tra
 
 
 @router.get("/{proxy_id}", response_model=ProxyAnswer, responses=problems(*ADMIN, "not_found"))
-def get_one_proxy(proxy_id: UUID, _admin: Admin, parts: Parted) -> ProxyView:
+def get_one_proxy(proxy_id: UUID, _admin: Looker, parts: Parted) -> ProxyView:
     """One proxy."""
     return get_proxy(parts.vault, proxy_id)
 
 
 @router.get("/{proxy_id}/health", response_model=ProxyHealthAnswer, responses=problems(*ADMIN, "not_found"))
-def get_proxy_health(proxy_id: UUID, _admin: Admin, now: Now, translate: Translate) -> ProxyHealthAnswer:
+def get_proxy_health(proxy_id: UUID, _admin: Looker, now: Now, translate: Translate) -> ProxyHealthAnswer:
     """Every term of its score, and whether it is in, out or on trial."""
     found = proxy_health(proxy_id, now=now)
     terms = [

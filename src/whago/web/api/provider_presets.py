@@ -21,7 +21,7 @@ from whago.web.api.providers import (
     UpperOrLower,
     Username,
 )
-from whago.web.deps import Admin
+from whago.web.deps import Admin, Looker
 from whago.web.errors import problems
 
 EXAMPLE_TOKEN: Final = "48213907"  # a sticky token has eight digits  # noqa: S105
@@ -80,7 +80,7 @@ class PreviewAnswer(Answer):
 
 
 @router.get("/presets", response_model=ListAnswer[PresetAnswer], responses=problems(*ADMIN))
-def get_presets(_admin: Admin) -> ListAnswer[PresetAnswer]:
+def get_presets(_admin: Looker) -> ListAnswer[PresetAnswer]:
     """The vendors that are known."""
     return ListAnswer(items=[PresetAnswer.model_validate(preset) for preset in PRESETS.values()], next_cursor=None)
 

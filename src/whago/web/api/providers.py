@@ -37,10 +37,10 @@ from whago.web.api.fields import (
     blank_is_none,
     printable,
 )
-from whago.web.deps import Admin, Now, Parted, Translate, Zone
+from whago.web.deps import Admin, CostReader, Now, Parted, Translate, Zone
 from whago.web.errors import problems
 from whago.web.i18n import Translator
-from whago.web.upstreams import checked_host, try_out
+from whago.web.upstreams import checked_host, refuse_private, try_out
 
 ADMIN = ("not_authenticated", "account_suspended", "forbidden", "invalid_input", "unavailable")
 CHANGED = (*ADMIN, "csrf", "conflict")
@@ -78,7 +78,7 @@ router = APIRouter(prefix="/admin/proxies/providers", tags=["admin: proxies"])
 def _http_url(value: str) -> str:
     try:
         url = urlsplit(printable(value))
-        usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and url.username is None
     except ValueError:
         usable = False
     if not usable:
@@ -228,7 +228,7 @@ class ProbeAnswer(Answer):
 
 
 @router.get("", response_model=ListAnswer[ProviderAnswer], responses=problems(*ADMIN))
-def get_providers(_admin: Admin, parts: Parted, limit: Limit = PAGE, cursor: Cursor = None) -> Page[ProviderView]:
+def get_providers(_admin: CostReader, parts: Parted, limit: Limit = PAGE, cursor: Cursor = None) -> Page[ProviderView]:
     """In the order in which they are asked for a proxy."""
     return list_providers(parts.vault, limit=limit, cursor=cursor)
 
@@ -242,7 +242,7 @@ def post_provider(body: NewProviderBody, admin: Admin, parts: Parted, now: Now) 
 
 
 @router.get("/{provider_id}", response_model=ProviderAnswer, responses=problems(*ADMIN, "not_found"))
-def get_one_provider(provider_id: UUID, _admin: Admin, parts: Parted) -> ProviderView:
+def get_one_provider(provider_id: UUID, _admin: CostReader, parts: Parted) -> ProviderView:
     """One provider."""
     return get_provider(parts.vault, provider_id)
 
@@ -312,6 +312,8 @@ def fields_of(body: ProviderBody, current: ProviderView | None, *, allow_private
     _check(values, preset)
     if values["host"] is not None:
         values["host"] = checked_host(values["host"], allow_private=allow_private)
+    if values["ip_check_url"] is not None:
+        refuse_private(urlsplit(values["ip_check_url"]).hostname or "", allow_private=allow_private)
     is_demo = current.is_demo if current is not None else False
     return ProviderFields(**{name: values[name] for name in known}, credentials=_credentials(body), is_demo=is_demo)
 

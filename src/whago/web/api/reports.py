@@ -29,7 +29,7 @@ from whago.domain.queries.reports import (
 from whago.web.api.admin_reports import month_of
 from whago.web.api.fields import PAGE, Answer, Body, Cursor, Limit, ListAnswer, Moment, Money, MonthDay
 from whago.web.api.providers import ADMIN
-from whago.web.deps import Admin, Now, Translate, Zone
+from whago.web.deps import BillKeeper, CostReader, Now, Translate, Zone
 from whago.web.errors import problems
 
 CHUNK_BYTES: Final = 64 * 1024
@@ -179,40 +179,40 @@ class ArchiveAnswer(Answer):
 
 
 @router.get("/runs", response_model=ListAnswer[RunAnswer], responses=problems(*ADMIN))
-def get_runs(admin: Admin) -> Page[RunView]:
+def get_runs(admin: CostReader) -> Page[RunView]:
     """The caller's latest reports that a worker makes or made."""
     return Page(report_runs(admin.id), None)
 
 
 @router.post("/runs", response_model=RunAnswer, status_code=202, responses=problems(*ADMIN, "report_limit"))
-def post_run(body: RunBody, admin: Admin, now: Now) -> RunView:
+def post_run(body: RunBody, admin: BillKeeper, now: Now) -> RunView:
     """Asks a worker for a report, for months too large to wait for; the same one is not made twice at a time."""
     month = month_of(body.month)
     return report_run(admin.id, request_report(admin.id, kind=body.kind, month=month, language=body.language, now=now))
 
 
 @router.get("/runs/{run_id}", response_model=RunAnswer, responses=problems(*ADMIN, "not_found"))
-def get_run(run_id: UUID, admin: Admin) -> RunView:
+def get_run(run_id: UUID, admin: CostReader) -> RunView:
     """How far it is."""
     return report_run(admin.id, run_id)
 
 
 @router.post("/runs/{run_id}/cancel", response_model=RunAnswer, responses=problems(*ADMIN, "not_found"))
-def post_cancel(run_id: UUID, admin: Admin, now: Now) -> RunView:
+def post_cancel(run_id: UUID, admin: BillKeeper, now: Now) -> RunView:
     """Stops it; one that has ended stays as it is."""
     cancel_report(admin.id, run_id, now=now)
     return report_run(admin.id, run_id)
 
 
 @router.get("/runs/{run_id}/file", response_class=Response, responses=problems(*ADMIN, "not_found", "report_not_ready"))
-def get_run_file(run_id: UUID, admin: Admin) -> Response:
+def get_run_file(run_id: UUID, admin: CostReader) -> Response:
     """The finished report as CSV."""
     run, content = report_file(admin.id, run_id)
     return csv_response(f"whago-{run.kind}-{run.month:%Y-%m}", _unpacked(content))
 
 
 @router.get("/archives", response_model=ListAnswer[ArchiveAnswer], responses=problems(*ADMIN))
-def get_archives(_admin: Admin) -> Page[ArchiveView]:
+def get_archives(_admin: CostReader) -> Page[ArchiveView]:
     """Months whose raw ledger is a file in the data folder; their reports stay the same."""
     return Page(archives(), None)
 
@@ -226,38 +226,42 @@ Asked = Annotated[Reporting, Depends(asked_report)]
 
 
 @router.get("/{month}", response_model=OverviewAnswer, responses=problems(*ADMIN))
-def get_overview(_admin: Admin, asked: Asked) -> MonthOverview:
+def get_overview(_admin: CostReader, asked: Asked) -> MonthOverview:
     """The month as one line."""
     return month_overview(asked)
 
 
 @router.get("/{month}/customers", response_model=ListAnswer[CustomerLineAnswer], responses=problems(*ADMIN))
-def get_customer_lines(_admin: Admin, asked: Asked, limit: Limit = PAGE, cursor: Cursor = None) -> Page[CustomerLine]:
+def get_customer_lines(
+    _admin: CostReader, asked: Asked, limit: Limit = PAGE, cursor: Cursor = None
+) -> Page[CustomerLine]:
     """Every customer with cost, plan, margin and projection; the greatest first."""
     return customer_lines(asked, limit=limit, cursor=cursor)
 
 
 @router.get("/{month}/chips", response_model=ListAnswer[ChipLineAnswer], responses=problems(*ADMIN))
-def get_chip_lines(_admin: Admin, asked: Asked, limit: Limit = PAGE, cursor: Cursor = None) -> Page[ChipLine]:
+def get_chip_lines(_admin: CostReader, asked: Asked, limit: Limit = PAGE, cursor: Cursor = None) -> Page[ChipLine]:
     """Every chip with its cost, the greatest first."""
     return chip_lines(asked, limit=limit, cursor=cursor)
 
 
 @router.get("/{month}/prices", response_model=ListAnswer[PriceLineAnswer], responses=problems(*ADMIN))
-def get_price_lines(_admin: Admin, asked: Asked, limit: Limit = PAGE, cursor: Cursor = None) -> Page[PriceLine]:
+def get_price_lines(_admin: CostReader, asked: Asked, limit: Limit = PAGE, cursor: Cursor = None) -> Page[PriceLine]:
     """Each chip's bytes by proxy and price snapshot: what everything else adds up from."""
     return price_lines(asked, limit=limit, cursor=cursor)
 
 
 @router.get("/{month}/providers", response_model=ListAnswer[ProviderLineAnswer], responses=problems(*ADMIN))
-def get_provider_lines(_admin: Admin, asked: Asked) -> ListAnswer[ProviderLineAnswer]:
+def get_provider_lines(_admin: CostReader, asked: Asked) -> ListAnswer[ProviderLineAnswer]:
     """Each provider at each price that it had."""
     items = [ProviderLineAnswer.model_validate(line) for line in provider_lines(asked)]
     return ListAnswer(items=items, next_cursor=None)
 
 
 @router.get("/{month}/{kind}.csv", response_class=Response, responses=problems(*ADMIN))
-def get_csv(kind: ReportKind, _admin: Admin, asked: Asked, translate: Translate, sheet: ForSheets = False) -> Response:
+def get_csv(
+    kind: ReportKind, _admin: CostReader, asked: Asked, translate: Translate, sheet: ForSheets = False
+) -> Response:
     """The whole report, however long, sent as it is read."""
     language = translate.language if sheet else None
     pieces = report_csv(kind, asked, language=language, say=translate if sheet else None)

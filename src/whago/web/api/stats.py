@@ -12,7 +12,7 @@ from whago.domain.queries.usage import By, Granularity, usage_series
 from whago.web.api.fields import Answer, Moment, Money, MonthDay
 from whago.web.api.providers import ADMIN
 from whago.web.api.usage import FromMoment, SeriesAnswer, ToMoment, checked_range, series_answer
-from whago.web.deps import Admin, Now, Parted, Zone
+from whago.web.deps import CostReader, Now, Parted, Zone
 from whago.web.errors import problems
 
 router = APIRouter(prefix="/admin/proxies/stats", tags=["admin: proxies"])
@@ -87,14 +87,14 @@ class DashboardAnswer(Answer):
 
 
 @router.get("/dashboard", response_model=DashboardAnswer, responses=problems(*ADMIN))
-def get_dashboard(_admin: Admin, parts: Parted, now: Now, tz: Zone) -> StatsDashboard:
+def get_dashboard(_admin: CostReader, parts: Parted, now: Now, tz: Zone) -> StatsDashboard:
     """Pool, chips, and what flowed in the running billing month."""
     return stats_dashboard(now=now, tz=tz, probe_budget_bytes=parts.config.probe_bytes_per_day)
 
 
 @router.get("/series", response_model=SeriesAnswer, responses=problems(*ADMIN))
 def get_all_series(
-    _admin: Admin,
+    _admin: CostReader,
     now: Now,
     tz: Zone,
     granularity: Granularity = "day",

@@ -21,6 +21,8 @@ from whago.web.pages import (
     chips,
     dashboard,
     notices,
+    permits,
+    security,
     settings,
     usage,
 )
@@ -36,6 +38,7 @@ PARTS = (
     usage,
     notices,
     channels,
+    security,
     settings,
     admin_overview,
     admin_alerts,
@@ -52,6 +55,7 @@ PARTS = (
 router = APIRouter()
 for part in PARTS:
     router.include_router(part.router)
+    permits.learn(part.router)
 
 
 def install(app: FastAPI) -> None:

@@ -9,13 +9,14 @@ from fastapi import APIRouter
 from fastapi.responses import RedirectResponse, Response
 
 from whago.domain.queries.password_resets import reset_holds
+from whago.domain.rules.roles import Permit
 from whago.web.api.auth import TOKEN_MAX_CHARS
 from whago.web.deps import PageUser
 from whago.web.pages.rendering import VisitorPage
 
 START: Final = "/"
 HOME: Final = "/dashboard"
-ADMINS_HOME: Final = "/admin"
+HOUSE_HOMES: Final = ((Permit.LOOK, "/admin"), (Permit.COSTS, "/admin/reports"))  # of the roles, the first that fits
 NEXT_MAX_CHARS: Final = 500
 NOT_AFTER: Final = ("//", "/\\", "/api/", "/login", "/register", "/forgot-password", "/reset-password")
 
@@ -27,7 +28,7 @@ def start(page: VisitorPage) -> RedirectResponse:
     """To the first page of whoever is signed in, or to the door."""
     if page.user is None:
         return RedirectResponse("/login", 303)
-    return RedirectResponse(ADMINS_HOME if page.user.is_admin else HOME, 303)
+    return RedirectResponse(next((home for permit, home in HOUSE_HOMES if page.may(permit)), HOME), 303)
 
 
 @router.get("/login")

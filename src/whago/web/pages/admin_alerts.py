@@ -18,7 +18,7 @@ from whago.web.pages.admin_overview import PLACES
 from whago.web.pages.channels import KINDS
 from whago.web.pages.labels import N_
 from whago.web.pages.listing import address, next_page
-from whago.web.pages.rendering import AdminPage, Page
+from whago.web.pages.rendering import LookPage, Page
 
 PATH: Final = "/admin/alerts"
 STATES: Final = {"open": N_("Open"), "cleared": N_("Over"), "all": N_("All")}
@@ -41,7 +41,7 @@ class ToldAlert:
 
 @router.get("")
 def alerts_page(
-    page: AdminPage, state: Filter = "open", kind: Filter = "", severity: Filter = "", cursor: Cursor = None
+    page: LookPage, state: Filter = "open", kind: Filter = "", severity: Filter = "", cursor: Cursor = None
 ) -> Response:
     """The list, or for htmx its rows alone. A filter that does not exist counts as none."""
     state = state if state in STATES else "open"

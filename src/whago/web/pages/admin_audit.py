@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from whago.domain.queries.audit import audit_log, audited_actions
 from whago.web.api.fields import Cursor, Search
 from whago.web.pages.listing import address, next_page
-from whago.web.pages.rendering import AdminPage
+from whago.web.pages.rendering import LookPage
 
 PATH: Final = "/admin/audit"
 TARGETS: Final[Mapping[str, str]] = {  # where the target of an entry can be looked at
@@ -26,7 +26,7 @@ router = APIRouter(prefix=PATH)
 
 
 @router.get("")
-def audit_page(page: AdminPage, search: Search = None, action: Search = None, cursor: Cursor = None) -> Response:
+def audit_page(page: LookPage, search: Search = None, action: Search = None, cursor: Cursor = None) -> Response:
     """Newest first; ``search`` looks into who did it and into what it was done to."""
     found = audit_log(action=action or None, search=search or None, cursor=cursor)
     filters = {"search": search or "", "action": action or ""}

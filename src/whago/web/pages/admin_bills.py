@@ -12,7 +12,7 @@ from whago.domain.queries.bills import BillingView, billing_view, calibrations, 
 from whago.domain.rules.bills import total
 from whago.providers.bill_csv import UNITS
 from whago.providers.billing import VENDORS
-from whago.web.pages.rendering import AdminPage, Page
+from whago.web.pages.rendering import AdminPage, BillsPage, CostsPage, Page
 
 PATH: Final = "/admin/proxies/bills"
 API: Final = "/api/v1/admin/proxies/providers"
@@ -22,7 +22,7 @@ router = APIRouter(prefix=PATH)
 
 
 @router.get("/{provider_id}")
-def bills_page(provider_id: UUID, page: AdminPage) -> Response:
+def bills_page(provider_id: UUID, page: CostsPage) -> Response:
     """The page, or for htmx the part of it that refreshes."""
     billing = billing_view(provider_id)
     days = usage_days(provider_id)
@@ -38,7 +38,7 @@ def bills_page(provider_id: UUID, page: AdminPage) -> Response:
 
 
 @router.get("/{provider_id}/dialogs/import")
-def import_dialog(provider_id: UUID, page: AdminPage) -> Response:
+def import_dialog(provider_id: UUID, page: BillsPage) -> Response:
     api = f"POST {API}/{provider_id}/bills/import"
     return _dialog(page, billing_view(provider_id), "bill_import", api=api, units=[(unit, unit) for unit in UNITS])
 

@@ -16,7 +16,7 @@ from whago.web.deps import Month, Parted
 from whago.web.pages.chips import chosen_sort
 from whago.web.pages.labels import PROXY_TYPES, STATUSES, label
 from whago.web.pages.listing import address, id_or_none, next_page
-from whago.web.pages.rendering import AdminPage, Page
+from whago.web.pages.rendering import AdminPage, LookPage, Page
 from whago.web.parts import Parts
 
 PATH: Final = "/admin/chips"
@@ -28,7 +28,7 @@ router = APIRouter(prefix=PATH)
 
 @router.get("")
 def chips_page(
-    page: AdminPage,
+    page: LookPage,
     parts: Parted,
     month: Month,
     search: Search = None,

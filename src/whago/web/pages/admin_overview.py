@@ -14,7 +14,7 @@ from whago.domain.queries.overview import OpenAlert, Overview, overview
 from whago.domain.rules.pricing import GB
 from whago.notify.wording import notice_text
 from whago.web.deps import Zone
-from whago.web.pages.rendering import AdminPage, Page
+from whago.web.pages.rendering import LookPage, Page
 from whago.web.pages.series import ALL_SPLITS, SeriesBy, chosen_by, last_days
 from whago.web.pages.throughput import SEEN_MAX_CHARS, throughput
 
@@ -28,6 +28,7 @@ PLACES: Final[Mapping[str, str]] = {  # where an administrator does something ab
     "bill_mismatch": f"{PATH}/proxies?tab=stats",
     "proxy_ejected": POOL,
     "gateway_silent": SYSTEM,
+    "bridge_silent": SYSTEM,
     "scheduler_silent": SYSTEM,
     "ledger_mismatch": SYSTEM,
 }
@@ -49,7 +50,7 @@ class Problem:
 
 @router.get("")
 def overview_page(
-    page: AdminPage, tz: Zone, by: str = "", seen: Annotated[str, Query(max_length=SEEN_MAX_CHARS)] = ""
+    page: LookPage, tz: Zone, by: str = "", seen: Annotated[str, Query(max_length=SEEN_MAX_CHARS)] = ""
 ) -> Response:
     """The page, or for htmx its figures. ``seen``: the totals of the looks before, from which the throughput comes."""
     found = overview(now=page.now, tz=tz)
@@ -66,7 +67,7 @@ def overview_page(
 
 
 @router.get("/series")
-def series(page: AdminPage, tz: Zone, by: str = "") -> Response:
+def series(page: LookPage, tz: Zone, by: str = "") -> Response:
     return page.draw("macros/_series.html", **_series(page, tz, chosen_by(by, ALL_SPLITS)))
 
 

@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from whago.domain.queries.paging import MAX_LIMIT
 from whago.domain.queries.plans import get_plan, list_plans
-from whago.web.pages.rendering import AdminPage, Page
+from whago.web.pages.rendering import AdminPage, CostsPage, Page
 
 PATH: Final = "/admin/plans"
 API: Final = "/api/v1/admin/plans"
@@ -19,7 +19,7 @@ router = APIRouter(prefix=PATH)
 
 
 @router.get("")
-def plans_page(page: AdminPage) -> Response:
+def plans_page(page: CostsPage) -> Response:
     return page.draw(
         "admin/_plans.html" if page.is_fragment else "admin/plans.html", plans=list_plans(limit=MAX_LIMIT).items
     )

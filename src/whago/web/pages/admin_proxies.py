@@ -14,13 +14,15 @@ from whago.domain.queries.dashboard import stats_dashboard
 from whago.domain.queries.paging import MAX_LIMIT
 from whago.domain.queries.proxies import ProviderView, ProxyView, get_provider, get_proxy, list_pool, list_providers
 from whago.domain.queries.proxy_health import proxy_health
+from whago.domain.rules.roles import Permit
+from whago.errors import WhagoError
 from whago.providers.presets import PRESETS, Preset
 from whago.web.api.fields import Cursor, Search
 from whago.web.deps import Parted, Zone
 from whago.web.health_terms import term_sentence
 from whago.web.pages import labels
 from whago.web.pages.listing import address, id_or_none, next_page
-from whago.web.pages.rendering import AdminPage, Page
+from whago.web.pages.rendering import AdminPage, CostsPage, LookPage, Page
 from whago.web.pages.series import ALL_SPLITS, chosen_by, last_days
 from whago.web.parts import Parts
 
@@ -33,7 +35,7 @@ router = APIRouter(prefix=PATH)
 
 @router.get("")
 def proxies_page(
-    page: AdminPage,
+    page: CostsPage,
     parts: Parted,
     tz: Zone,
     tab: str = "providers",
@@ -44,6 +46,8 @@ def proxies_page(
 ) -> Response:
     """One tab, or for htmx the part of it that refreshes."""
     if tab == "pool":
+        if not page.may(Permit.LOOK):
+            raise WhagoError("forbidden")
         return _pool(page, parts, search or "", provider, cursor)
     if tab == "stats":
         return _stats(page, parts, tz, by)
@@ -51,7 +55,7 @@ def proxies_page(
 
 
 @router.get("/series")
-def series(page: AdminPage, tz: Zone, by: str = "") -> Response:
+def series(page: CostsPage, tz: Zone, by: str = "") -> Response:
     """What all customers used in the last days, for its own refreshing."""
     return page.draw("macros/_series.html", **_series(page, tz, by))
 
@@ -115,7 +119,7 @@ def drain_proxy(proxy_id: UUID, page: AdminPage, parts: Parted) -> Response:
 
 
 @router.get("/dialogs/proxy-health/{proxy_id}")
-def show_health(proxy_id: UUID, page: AdminPage) -> Response:
+def show_health(proxy_id: UUID, page: LookPage) -> Response:
     one = proxy_health(proxy_id, now=page.now)
     sentences = {term.code: term_sentence(term, page.translate) for term in one.terms}
     return _dialog(page, "pool", "health", one=one, sentences=sentences)

@@ -26,7 +26,7 @@ from whago.web.api.fields import Cursor
 from whago.web.deps import Month, Zone
 from whago.web.pages.labels import N_
 from whago.web.pages.listing import address, id_or_none, next_page
-from whago.web.pages.rendering import AdminPage, Page
+from whago.web.pages.rendering import CostsPage, Page
 from whago.web.pages.usage import MonthName, month_named
 
 PATH: Final = "/admin/reports"
@@ -66,7 +66,7 @@ RunId = Annotated[str, Query(max_length=36)]
 
 @router.get("")
 def reports_page(
-    page: AdminPage,
+    page: CostsPage,
     running: Month,
     tz: Zone,
     month: MonthName = "",
@@ -83,13 +83,13 @@ def reports_page(
 
 
 @router.get("/files")
-def report_files(page: AdminPage, running: Month, month: MonthName = "", run: RunId = "") -> Response:
+def report_files(page: CostsPage, running: Month, month: MonthName = "", run: RunId = "") -> Response:
     """The prepared files alone, for their own refreshing."""
     return page.draw("admin/_report_files.html", **_files(page, month_named(month) or running, run))
 
 
 @router.get("/print")
-def printed_report(page: AdminPage, running: Month, tz: Zone, month: MonthName = "") -> Response:
+def printed_report(page: CostsPage, running: Month, tz: Zone, month: MonthName = "") -> Response:
     """The month on paper, with every customer."""
     asked = Reporting(month_named(month) or running, page.now, tz)
     found = customer_lines(asked, limit=PRINTED_MAX, cursor=None)

@@ -13,7 +13,7 @@ from whago.domain.queries.machinery import bridges_now, database_facts
 from whago.domain.queries.overview import CLOCKS_SILENT_AFTER, GATEWAY_SILENT_AFTER
 from whago.domain.queries.system import clocks, gateways, last_beat
 from whago.web.deps import Parted
-from whago.web.pages.rendering import AdminPage
+from whago.web.pages.rendering import LookPage
 
 PATH: Final = "/admin/system"
 
@@ -21,7 +21,7 @@ router = APIRouter(prefix=PATH)
 
 
 @router.get("")
-def system_page(page: AdminPage, parts: Parted) -> Response:
+def system_page(page: LookPage, parts: Parted) -> Response:
     beat = last_beat()
     return page.draw(
         "admin/_system.html" if page.is_fragment else "admin/system.html",

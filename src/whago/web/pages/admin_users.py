@@ -17,7 +17,7 @@ from whago.web.api.fields import Cursor, Search
 from whago.web.deps import Month
 from whago.web.pages import labels
 from whago.web.pages.listing import address, next_page
-from whago.web.pages.rendering import AdminPage, Page
+from whago.web.pages.rendering import AdminPage, LookPage, Page
 
 PATH: Final = "/admin/users"
 API: Final = "/api/v1/admin/users"
@@ -28,7 +28,7 @@ router = APIRouter(prefix=PATH)
 
 
 @router.get("")
-def users_page(page: AdminPage, month: Month, search: Search = None, plan: str = "", cursor: Cursor = None) -> Response:
+def users_page(page: LookPage, month: Month, search: Search = None, plan: str = "", cursor: Cursor = None) -> Response:
     """The list, or for htmx the part of it that refreshes."""
     plans = _plans()
     wanted = next((one.id for one in plans if str(one.id) == plan), None)
@@ -60,6 +60,18 @@ def new_user(page: AdminPage) -> Response:
 def plan_dialog(user_id: UUID, page: AdminPage) -> Response:
     one = get_user(user_id)
     return _dialog(page, "user_plan", api=f"PATCH {API}/{user_id}", one=one, plan_options=_options(_plans()))
+
+
+@router.get("/dialogs/role/{user_id}")
+def role_dialog(user_id: UUID, page: AdminPage) -> Response:
+    say = page.translate
+    choices = [(code, say(name), say(labels.ROLE_HINTS[code])) for code, name in labels.ROLES.items()]
+    return _dialog(page, "user_role", api=f"PATCH {API}/{user_id}", one=get_user(user_id), choices=choices)
+
+
+@router.get("/dialogs/security/{user_id}")
+def security_dialog(user_id: UUID, page: AdminPage) -> Response:
+    return _dialog(page, "user_security", api=f"POST {API}/{user_id}/sign-out", one=get_user(user_id), users_api=API)
 
 
 @router.get("/dialogs/password/{user_id}")

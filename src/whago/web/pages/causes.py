@@ -54,6 +54,24 @@ REFUSED: Final = Cause(
     N_("WhatsApp refuses this number."),
     N_("Open WhatsApp on the phone and see what it says there. Then connect the chip again; its pairing is kept."),
 )
+UNREACHABLE: Final = "target_unreachable"
+OUT_OF_REACH: Final = Cause(
+    "yellow",
+    N_("The proxy works, but cannot reach WhatsApp."),
+    N_(
+        "It says so itself: WhatsApp's address is unknown or does not answer there. It is tried again by itself, at"
+        " most a minute apart; if it lasts, change the proxy."
+    ),
+)
+OFFLINE_DEMO: Final = Cause(
+    "yellow",
+    N_("WhatsApp cannot be reached from this machine's network."),
+    N_(
+        "The demo's provider is simulated: this chip leaves through this machine itself, which has no way to"
+        " web.whatsapp.com. Everything else works. It is tried again by itself, at most a minute apart; with a way to"
+        " the internet the QR code appears here."
+    ),
+)
 CAUSES: Final[Mapping[str, Cause]] = {
     "quota_exhausted": QUOTA,
     "quota_busy": NO_WAY,
@@ -62,6 +80,7 @@ CAUSES: Final[Mapping[str, Cause]] = {
     "upstream_timeout": PROVIDER,
     "upstream_unreachable": PROVIDER,
     "upstream_protocol": PROVIDER,
+    UNREACHABLE: OUT_OF_REACH,
     "upstream_auth_failed": Cause(
         "red",
         N_("The provider does not accept our account, or its balance is spent."),
@@ -164,4 +183,6 @@ def cause_of(chip: ChipView) -> Cause | None:
     reason = chip.status_reason
     if chip.engine != Engine.BRIDGE or reason is None or chip.status not in SHOWN or reason in SAID_ELSEWHERE:
         return None
+    if reason == UNREACHABLE and chip.proxy is not None and chip.proxy.is_simulated:
+        return OFFLINE_DEMO
     return CAUSES.get(reason, NO_WAY)

@@ -36,6 +36,7 @@ KINDS: Final[Mapping[str, str]] = {
     "provider_balance_low": N_("A provider's balance is low"),
     "bill_mismatch": N_("A provider's bill differs from our metering"),
     "gateway_silent": N_("A gateway is silent"),
+    "bridge_silent": N_("A WhatsApp bridge is silent"),
     "scheduler_silent": N_("The clocks stand still"),
     "ledger_mismatch": N_("Totals differed from the ledger"),
     "channel_disabled": N_("An alert channel was switched off"),

@@ -10,7 +10,7 @@ from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 
 from whago.errors import WhagoError
 from whago.kit import clock
-from whago.web.deps import remembered
+from whago.web.deps import SECURITY_PAGE, remembered
 from whago.web.pages.labels import N_
 from whago.web.pages.rendering import Page
 
@@ -26,10 +26,15 @@ FALLBACK_TITLE: Final = N_("This did not work")
 
 
 def error_page(request: Request, error: WhagoError, status: int) -> Response:
-    """The page for an error; whoever is not signed in is sent to the door with the way back."""
+    """The page for an error; whoever is not signed in is sent to the door with the way back.
+
+    Whoever still owes the second factor of their role is sent to where it is set up.
+    """
     is_fragment = request.headers.get("HX-Request") == "true"
     if error.code == "not_authenticated" and not is_fragment:
         return RedirectResponse(f"/login?next={quote(_here(request), safe='')}", 303)
+    if error.code == "totp_setup_required" and not is_fragment:
+        return RedirectResponse(SECURITY_PAGE, 303)
     if is_fragment:
         return PlainTextResponse(error.code, status)
     page = Page(request, remembered(request), clock.now())

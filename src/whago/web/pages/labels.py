@@ -48,7 +48,18 @@ SPLITS: Final[Mapping[str, str]] = {
     "provider": N_("By provider"),
     "customer": N_("By customer"),
 }
-ROLES: Final[Mapping[str, str]] = {"admin": N_("Administrator"), "user": N_("Customer")}
+ROLES: Final[Mapping[str, str]] = {
+    "user": N_("Customer"),
+    "support": N_("Support"),
+    "finance": N_("Finance"),
+    "admin": N_("Administrator"),
+}
+ROLE_HINTS: Final[Mapping[str, str]] = {
+    "user": N_("Sees and changes only what is their own."),
+    "support": N_("Sees the whole administration and changes nothing."),
+    "finance": N_("Sees reports, plans, providers and their prices; imports bills and prepares files."),
+    "admin": N_("Sees and changes everything."),
+}
 ON_LIMIT: Final[Mapping[str, str]] = {
     "block": N_("Block everything"),
     "block_new": N_("Block only new connections"),
@@ -93,6 +104,7 @@ REASONS: Final[Mapping[str, str]] = {
     "upstream_refused": N_("the provider refused the connection"),
     "upstream_timeout": N_("the provider did not answer in time"),
     "upstream_unreachable": N_("the provider cannot be reached"),
+    "target_unreachable": N_("the proxy cannot reach WhatsApp"),
     "upstream_protocol": N_("the provider answered nonsense"),
     "upstream_auth_failed": N_("the provider refused our account"),
     "gateway_unreachable": N_("the gateway did not answer"),
@@ -166,6 +178,14 @@ AUDITED: Final[Mapping[str, str]] = {
     "user.make_admin": N_("Administrator made"),
     "user.password": N_("Password changed"),
     "user.password_reset": N_("Password set by e-mail"),
+    "sign_in.end": N_("One device signed out"),
+    "sign_in.end_all": N_("Signed out everywhere"),
+    "sign_in.token_reused": N_("Sign-in ended: its token was used twice"),
+    "totp.enable": N_("Two-step sign-in turned on"),
+    "totp.disable": N_("Two-step sign-in turned off"),
+    "totp.recovery_codes": N_("New recovery codes made"),
+    "totp.recovery_used": N_("Signed in with a recovery code"),
+    "totp.reset": N_("Two-step sign-in reset by a colleague"),
     "plan.create": N_("Plan made"),
     "plan.update": N_("Plan changed"),
     "plan.delete": N_("Plan removed"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -16,11 +17,13 @@ from markupsafe import Markup
 
 from whago.domain.queries.notifications import unread_count
 from whago.domain.queries.users import UserView
-from whago.web.deps import Now, PageAdmin, PageUser, Visitor, csrf_token
+from whago.domain.rules.roles import Permit
+from whago.web.deps import Now, PageUser, Visitor, check_permit, csrf_token
 from whago.web.i18n import LANGUAGES, Translator
 from whago.web.pages import labels
 from whago.web.pages.assets import build, icon
 from whago.web.pages.formats import Formats, zone_of
+from whago.web.pages.permits import permit_of
 from whago.web.pages.words import words
 from whago.web.parts import parts_of
 
@@ -67,6 +70,15 @@ class Page:
         """Whose page it is; only for routes that ask for somebody signed in."""
         assert self.user is not None
         return self.user.id
+
+    def may(self, permit: str) -> bool:
+        """Whether the reader's role allows it: for buttons, which the server refuses all the same."""
+        return self.user is not None and self.user.may(Permit(permit))
+
+    def may_open(self, href: str) -> bool:
+        """Whether the reader's role allows the page or dialog at this address."""
+        permit = permit_of(href)
+        return permit is None or self.may(permit)
 
     @property
     def is_fragment(self) -> bool:
@@ -136,10 +148,20 @@ def customer_page(request: Request, user: PageUser, now: Now) -> Page:
     return Page(request, user, now)
 
 
-def admin_page(request: Request, user: PageAdmin, now: Now) -> Page:
-    return Page(request, user, now)
+def permitted_page(permit: Permit) -> Callable[..., Page]:
+    """The dependency of a page of the administration: for roles that allow it. Raises WhagoError("forbidden")."""
+
+    def check(request: Request, user: PageUser, now: Now) -> Page:
+        check_permit(user, permit)
+        return Page(request, user, now)
+
+    check.permit = permit  # type: ignore[attr-defined]
+    return check
 
 
 VisitorPage = Annotated[Page, Depends(visitor_page)]
 CustomerPage = Annotated[Page, Depends(customer_page)]
-AdminPage = Annotated[Page, Depends(admin_page)]
+AdminPage = Annotated[Page, Depends(permitted_page(Permit.CHANGE))]
+LookPage = Annotated[Page, Depends(permitted_page(Permit.LOOK))]
+CostsPage = Annotated[Page, Depends(permitted_page(Permit.COSTS))]
+BillsPage = Annotated[Page, Depends(permitted_page(Permit.BILLS))]

@@ -67,8 +67,8 @@ def _choices(page: Page) -> list[tuple[str, str, str]]:
         ((Scope.READ,), say("Only look"), say("Reads chips, usage and notices; changes nothing.")),
         ((Scope.READ, Scope.WRITE), say("Look and change"), say("Also creates, connects and deletes chips.")),
     ]
-    if page.user is not None and page.user.is_admin:
-        choices.append((EVERY_SCOPE, say("Everything"), say("Also the administration: providers, customers, plans.")))
+    if page.user is not None and page.user.is_staff:
+        choices.append((EVERY_SCOPE, say("Everything"), say("Also the administration, as far as your role goes.")))
     return [(json.dumps(list(scopes)), name, hint) for scopes, name, hint in choices]
 
 

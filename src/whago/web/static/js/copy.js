@@ -15,7 +15,7 @@ document.addEventListener("click", async (event) => {
 
 async function copy(source) {
   try {
-    await navigator.clipboard.writeText(source.textContent.trim());
+    await navigator.clipboard.writeText(source.innerText.trim());
     return true;
   } catch {
     getSelection().selectAllChildren(source); // no permission, or not a secure page: marked, ready for Ctrl+C

@@ -1,6 +1,6 @@
 // Templates of the page, filled with what the API answered. Text goes in as text, never as HTML.
 //
-//   data-fill="gateway.proxy_url"   the element's text
+//   data-fill="gateway.proxy_url"   the element's text, or with data-fill-to="src" that attribute; "." is the item itself
 //   data-each="chips"               the element's first child, once per item
 //   data-if="exit_ip"               stays only when there is such a value
 
@@ -15,7 +15,9 @@ function fill(root, values) {
   for (const element of root.querySelectorAll("[data-if]")) if (!lookup(values, element.dataset.if)) element.remove();
   for (const element of root.querySelectorAll("[data-fill]")) {
     if (element.closest("[data-filled]")) continue;
-    element.textContent = lookup(values, element.dataset.fill) ?? "";
+    const value = lookup(values, element.dataset.fill) ?? "";
+    if (element.dataset.fillTo) element.setAttribute(element.dataset.fillTo, value);
+    else element.textContent = value;
   }
 }
 
@@ -32,4 +34,4 @@ function repeat(element, items) {
   element.replaceChildren(...copies);
 }
 
-const lookup = (values, path) => path.split(".").reduce((at, name) => at?.[name], values);
+const lookup = (values, path) => path === "." ? values : path.split(".").reduce((at, name) => at?.[name], values);

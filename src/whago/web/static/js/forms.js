@@ -5,6 +5,7 @@
 //   data-done="Saved."         what is said when it is done
 //   <template data-done-if="gateway">    shown instead of the form when the answer holds that value
 //   <template data-error="chip_limit">   added to the message of that error (instead of it: data-alone)
+//   <template data-next="totp_required"> the form's next step, when the answer is that it needs one
 // Fields: data-type="int|decimal|json|bool|list", data-blank="null|empty|omit" (what an empty field means; omit if not said).
 // Checkboxes of one name: data-type="item" for each value of a list; data-type="all" for null instead of the list.
 
@@ -97,8 +98,7 @@ function done(form, body) {
   form.closest("dialog")?.close();
 }
 
-function replaceForm(form, content) {
-  const target = form.closest("dialog") ? form : form.parentElement;
+function replaceForm(form, content, target = form.closest("dialog") ? form : form.parentElement) {
   target.replaceChildren(content);
   (target.querySelector("[autofocus]") ?? target.querySelector("button, a"))?.focus();
 }
@@ -115,6 +115,8 @@ export function refresh(selectors) {
 export const signIn = () => location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
 
 function failed(form, { code, message, details }) {
+  const next = form.querySelector(`template[data-next="${CSS.escape(code)}"]`);
+  if (next) return replaceForm(form, filled(next, details ?? {}), form);
   const unplaced = placeFieldErrors(form, details?.fields ?? {});
   const explanation = form.querySelector(`template[data-error="${CSS.escape(code)}"]`);
   const box = form.querySelector("[data-errors]");

@@ -1,0 +1,28 @@
+"""What the doctor found: the lines of its report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Verdict(Enum):
+    """How bad it is."""
+
+    OK = "ok"
+    NOTE = "note"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report: what was looked at, what was found, and what to do about it."""
+
+    subject: str
+    verdict: Verdict
+    found: str
+    remedy: str = ""
+
+    def told(self) -> dict[str, str]:
+        """For programs."""
+        return {"subject": self.subject, "state": self.verdict.value, "found": self.found, "remedy": self.remedy}
