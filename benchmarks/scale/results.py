@@ -15,8 +15,8 @@ MIB: Final = 1 << 20
 WORK_NOTE: Final = """\
 p50 and p95 are times on the wall; the work is what processors computed, by the median: in this process (routing,
 templates, SQLAlchemy) and in PostgreSQL. On a machine that others keep busy, see the load average above, the wall says
-as much of them; the work is what a quiet machine takes. The monitor runs in a process of its own, whose work is not
-counted, only PostgreSQL's for it."""
+as much of them; the work suffers less, though it rises when caches are shared. The monitor runs in a process of its
+own, whose work is not counted, only PostgreSQL's for it."""
 
 
 @dataclass(slots=True)

@@ -30,8 +30,18 @@ LOOK_RULES: Final = ("color-contrast", "link-in-text-block", "scrollable-region-
 DESK: Final[ViewportSize] = {"width": 1440, "height": 900}
 PHONE: Final[ViewportSize] = {"width": 390, "height": 844}
 LOOKS: Final = {
-    "pt-BR": (Look("light", DESK), Look("dark", PHONE, LOOK_RULES)),
-    "en-US": (Look("light", PHONE), Look("dark", DESK, LOOK_RULES)),
+    "pt-BR": (
+        Look("light", DESK),
+        Look("light", PHONE, LOOK_RULES),
+        Look("dark", PHONE, LOOK_RULES),
+        Look("dark", DESK, LOOK_RULES),
+    ),
+    "en-US": (
+        Look("dark", PHONE),
+        Look("dark", DESK, LOOK_RULES),
+        Look("light", DESK, LOOK_RULES),
+        Look("light", PHONE, LOOK_RULES),
+    ),
 }
 # One errand of the browser: waits until nothing is busy and nothing has to be scrolled sideways (charts follow a new
 # width in their own time), brings what moves to its end (ends begin others: colours are inherited), then asks axe-core.

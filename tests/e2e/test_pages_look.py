@@ -1,7 +1,7 @@
 """Every page and every dialog in both languages, light and dark, on a phone and on a desk.
 
-Each is accessible and no wider than the screen. A language is looked at in two looks, and the other language in the
-other two: so every pair of language, theme and width comes up, and each page is seen in all four looks.
+Each is accessible and no wider than the screen. A visit asks axe-core everything in its first look, and in the other
+three what a theme or a width can change.
 """
 
 from __future__ import annotations
