@@ -16,7 +16,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from benchmarks.gateway.machine import describe
-from benchmarks.pages.filling import DAYS, Size, fill
+from benchmarks.pages.filling import DAYS, Size, fill, keep_house
 from benchmarks.pages.walking import ADMIN_PAGES, CUSTOMER_PAGES, Visits, administrator, busiest, walk
 from whago.domain.actions.exit_ip_lives import measure_exit_ip_lives
 from whago.domain.actions.exit_ips import roll_exit_ip_days
@@ -53,6 +53,7 @@ def _measured(size: Size, rounds: int) -> list[Visits]:
             roll_days(now=clock.now(), tz=tz)  # as the worker's clocks do
             roll_exit_ip_days(now=clock.now(), tz=tz)
             measure_exit_ip_lives(now=clock.now())
+            keep_house()
             _say(f"{size.chips:,} chips written in {time.monotonic() - began:.0f} s")
             try:
                 return [*walk(busiest(), CUSTOMER_PAGES, rounds, tz), *walk(administrator(), ADMIN_PAGES, rounds, tz)]
