@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.conftest import empty_database
 from tests.deploy.composition import OURS, ROOT, Machine, composition
 from whago.main.embedded import free_port, private_data_dir
 
@@ -39,8 +40,9 @@ class Running:
 
 
 @pytest.fixture(scope="package")
-def running(postgres_url: str, broker_url: str) -> Iterator[Running]:
-    """``migrate`` ran, everything else serves."""
+def running(_engine: None, postgres_url: str, broker_url: str) -> Iterator[Running]:
+    """``migrate`` ran, everything else serves, on a database in which nothing is sealed with another key."""
+    empty_database(postgres_url)
     folder = private_data_dir()
     services = composition()["services"]
     machine = Machine(
