@@ -88,6 +88,12 @@ class WebProcess:
             return False
 
 
+@pytest.fixture(autouse=True)
+def agreeable(gateway: Gateway) -> None:
+    """The gateway is shared by all tests of this file: none meets the refusal of the one before."""
+    gateway.refusal = None
+
+
 @pytest.fixture
 def web(database: str, tmp_path: Path) -> Iterator[WebProcess]:
     make_ready_pool()
