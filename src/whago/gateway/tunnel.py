@@ -227,7 +227,7 @@ class Tunnel:
         up, down, overhead = _plus(self._totals, self.segment)
         log.info(
             "tunnel.end",
-            tunnel=self.segment.key()[0],
+            tunnel=self._tunnel_id,
             chip=str(self.chip_pass.chip_id),
             host=self._target.host,
             port=self._target.port,

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import sys
-from http.client import HTTPConnection, HTTPException
 from typing import Final
 
+from whago.main.probes import http_answers
+
 TIMEOUT_S: Final = 4.0  # below the five seconds that compose.yaml gives the check
-OK: Final = 200
 
 
 def can_serve(port: int) -> bool:
     """Whether ``/readyz`` on loopback says so."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == OK
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()
+    return http_answers(f"http://127.0.0.1:{port}/readyz", TIMEOUT_S)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import socket
 import subprocess
@@ -20,11 +19,11 @@ from whago.errors import SettingsError
 from whago.main.chromium import ADVICE, ChromiumMissing, find_chromium
 from whago.main.data_folder import default_data_dir
 from whago.main.embedded import EmbeddedPostgres, EmbeddedServer, EmbeddedValkey, port_is_free
-from whago.main.findings import Finding, Verdict
+from whago.main.findings import Finding, Verdict, open_files
 from whago.main.installation import examine_installation
 from whago.main.leash import StartError, spawn, unprivileged_account
 from whago.main.node import modules_are_current, node_binary, node_version
-from whago.main.reach import closed_at, private_data_dir
+from whago.main.reach import closed_at, nearest_folder, private_data_dir
 from whago.settings import Settings, load
 
 OLDEST_PYTHON: Final = (3, 11)
@@ -42,12 +41,11 @@ def run_doctor(*, port: int = 8000, gateway_port: int = 3128, data: Path | None 
     With a database of one's own the installation is looked at, else what this machine needs for ``whago up``.
     """
     settings = _settings()
-    is_installation = isinstance(settings, Settings) and settings.database_url is not None
     if isinstance(settings, Settings) and settings.database_url is not None:
-        findings = list(examine_installation(settings, settings.database_url, data))
+        findings, well = list(examine_installation(settings, settings.database_url, data)), "Nothing is missing."
     else:
-        findings = list(examine(port, gateway_port, data))
-    print(as_text(findings)) if as_json else _print(findings, is_installation)
+        findings, well = list(examine(port, gateway_port, data)), "This machine can run whago up."
+    print(as_text(findings)) if as_json else _print(findings, well)
     return 1 if any(finding.verdict is Verdict.MISSING for finding in findings) else 0
 
 
@@ -75,7 +73,7 @@ def examine(port: int, gateway_port: int, data: Path | None) -> Iterator[Finding
     yield _bridge_modules()
     yield _port(port, "--port")
     yield _port(gateway_port, "--gateway-port")
-    yield _open_files()
+    yield open_files(ENOUGH_FILES, f"Few tunnels fit: raise it (ulimit -Hn {ENOUGH_FILES}).")
     yield _splice()
     yield _exit_addresses()
     yield _chromium()
@@ -103,7 +101,7 @@ def _settings() -> Settings | Finding:
 
 
 def _data_folder(folder: Path) -> Finding:
-    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    nearest = nearest_folder(folder)
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         return Finding(
             "Data folder", Verdict.MISSING, f"{nearest} cannot be written", "Choose another with --data DIR."
@@ -179,15 +177,6 @@ def _port(port: int, option: str) -> Finding:
     return Finding(f"Port {port}", Verdict.MISSING, "in use", f"End what uses it, or choose another with {option}.")
 
 
-def _open_files() -> Finding:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard == resource.RLIM_INFINITY or hard >= ENOUGH_FILES:
-        return Finding("Open files", Verdict.OK, "no limit" if hard == resource.RLIM_INFINITY else f"up to {hard}")
-    return Finding(
-        "Open files", Verdict.NOTE, f"at most {hard}", f"Few tunnels fit: raise it (ulimit -Hn {ENOUGH_FILES})."
-    )
-
-
 def _splice() -> Finding:
     if hasattr(os, "splice"):
         return Finding("splice(2)", Verdict.OK, "available: the kernel moves the bytes")
@@ -216,7 +205,7 @@ def _chromium() -> Finding:
     return Finding("Chromium", Verdict.OK, str(found))
 
 
-def _print(findings: list[Finding], is_installation: bool) -> None:
+def _print(findings: list[Finding], well: str) -> None:
     styles: dict[Verdict, str] = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.MISSING: "bold red"}
     table = Table(show_edge=False, pad_edge=False)
     for heading in ("", "state", "found", "what to do"):
@@ -226,5 +215,4 @@ def _print(findings: list[Finding], is_installation: bool) -> None:
         table.add_row(finding.subject, f"[{style}]{finding.verdict.value}[/]", finding.found, finding.remedy)
     Console().print(table)
     missing = sum(finding.verdict is Verdict.MISSING for finding in findings)
-    well = "Nothing is missing." if is_installation else "This machine can run whago up."
     print(f"\n{missing} thing{'s' if missing != 1 else ''} missing." if missing else f"\n{well}")

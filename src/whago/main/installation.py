@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import smtplib
 import stat
@@ -18,6 +17,7 @@ from alembic.script import ScriptDirectory
 from redis import Redis
 from redis.exceptions import RedisError
 
+from whago.domain.actions.alert_checks import GATEWAY_SILENT_AFTER, SCHEDULER_SILENT_AFTER
 from whago.domain.models.sealing import SEALED_COLUMNS
 from whago.domain.queries.installation import ServerFacts, missing_partitions, server_clock, server_facts
 from whago.domain.queries.machinery import bridges_now
@@ -28,10 +28,11 @@ from whago.errors import SettingsError, WhagoError
 from whago.kit import broker, clock, db
 from whago.kit.crypto import Vault
 from whago.main.data_folder import default_data_dir
-from whago.main.findings import Finding, Verdict
+from whago.main.findings import Finding, Verdict, open_files
 from whago.main.leash import StartError
 from whago.main.migrate import MINIMUM_SERVER, alembic_config
 from whago.main.post import mailer_of
+from whago.main.reach import nearest_folder
 from whago.main.secret import FILE_NAME, secret_keys
 from whago.main.servers import wait_for_broker, wait_for_database
 from whago.notify.email import SmtpMailer
@@ -40,11 +41,12 @@ from whago.settings import Settings
 OLDEST_REDIS: Final = 7
 SKEW_NOTE: Final = timedelta(seconds=2)  # what NTP keeps with ease
 SKEW_WRONG: Final = timedelta(seconds=30)  # signatures, leases and months are judged by these clocks
-BEAT_SILENT: Final = timedelta(seconds=90)  # as the alert scheduler_silent
-GATEWAY_SILENT: Final = timedelta(seconds=30)  # as the alert gateway_silent
 MONTHS_AHEAD: Final = 2  # of partitions: the clock makes three, so that one missing is not yet urgent
 CROWDED: Final = 0.8  # of the server's connections
 ENOUGH_FILES: Final = 65_536  # 10,000 tunnels of a gateway process, and bursts
+FILES_REMEDY: Final = (
+    f"A gateway needs two for each tunnel: LimitNOFILE={2 * ENOUGH_FILES} in its unit, nofile in compose.yaml."
+)
 LOW_DISK_SHARE: Final = 0.1
 LOW_DISK_BYTES: Final = 5_000_000_000
 HTTP_S: Final = 5.0
@@ -63,7 +65,7 @@ def examine_installation(settings: Settings, database_url: str, data: Path | Non
     yield _mail(settings)
     yield _private_upstreams(settings)
     yield _disk(folder)
-    yield _open_files()
+    yield open_files(ENOUGH_FILES, FILES_REMEDY)
 
 
 def _database(settings: Settings, database_url: str) -> Iterator[Finding]:
@@ -167,7 +169,7 @@ def _sealed(settings: Settings) -> Finding:
 
 def _beat(now: datetime) -> Finding:
     beat = last_beat()
-    if beat is not None and now - beat <= BEAT_SILENT:
+    if beat is not None and now - beat <= SCHEDULER_SILENT_AFTER:
         return Finding("Scheduler", Verdict.OK, f"ticked {_ago(beat, now)} ago")
     found = f"last ticked {_ago(beat, now)} ago" if beat else "has never ticked"
     return Finding(
@@ -177,7 +179,7 @@ def _beat(now: datetime) -> Finding:
 
 def _gateways(now: datetime) -> Finding:
     known = gateways()
-    fresh = [one for one in known if now - one.last_seen_at <= GATEWAY_SILENT]
+    fresh = [one for one in known if now - one.last_seen_at <= GATEWAY_SILENT_AFTER]
     silent = [one for one in known if one not in fresh and one.stopped_at is None]
     if silent:
         names = ", ".join(f"{one.host}:{one.port} ({_ago(one.last_seen_at, now)})" for one in silent)
@@ -287,20 +289,12 @@ def _private_upstreams(settings: Settings) -> Finding:
 
 
 def _disk(folder: Path) -> Finding:
-    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    nearest = nearest_folder(folder)
     usage = shutil.disk_usage(nearest)
     found = f"{usage.free / 1e9:.1f} GB of {usage.total / 1e9:.1f} GB free at {nearest}"
     if usage.free < LOW_DISK_BYTES or usage.free < usage.total * LOW_DISK_SHARE:
         return Finding("Disk", Verdict.NOTE, found, "Make room: docs/runbook/disk-full.md.")
     return Finding("Disk", Verdict.OK, found)
-
-
-def _open_files() -> Finding:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard == resource.RLIM_INFINITY or hard >= ENOUGH_FILES:
-        return Finding("Open files", Verdict.OK, "no limit" if hard == resource.RLIM_INFINITY else f"up to {hard}")
-    remedy = f"A gateway needs two for each tunnel: LimitNOFILE={2 * ENOUGH_FILES} in its unit, nofile in compose.yaml."
-    return Finding("Open files", Verdict.NOTE, f"at most {hard}", remedy)
 
 
 def _ago(then: datetime, now: datetime) -> str:

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 PATIENCE_S: Final = 2.0  # a healthy part on this machine answers in milliseconds
 
 
-def http_answers(url: str) -> bool:
+def http_answers(url: str, patience_s: float = PATIENCE_S) -> bool:
     """Whether a GET is answered with 200."""
     address = urlsplit(url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=PATIENCE_S)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=patience_s)
     try:
         connection.request("GET", address.path)
         return connection.getresponse().status == 200

@@ -73,6 +73,11 @@ def closed_at(path: Path, account: Account) -> Path | None:
     return None
 
 
+def nearest_folder(folder: Path) -> Path:
+    """``folder``, or the first one above it that exists."""
+    return next(each for each in (folder, *folder.parents) if each.exists())
+
+
 def give(folder: Path, account: Account | None) -> None:
     if account is not None:
         os.chown(folder, account.uid, account.gid)

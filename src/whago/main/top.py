@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -89,9 +90,17 @@ def add(view: View, answer: dict[str, Any]) -> None:
 
 
 def _follow(console: Console, status_port: int, namer: Namer, before: View) -> None:
+    """Until SIGINT, which is waited for: thrown into a finalizer of the last look's answer, it would be lost."""
+    before_that = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        _refresh(console, status_port, namer, before)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before_that)
+
+
+def _refresh(console: Console, status_port: int, namer: Namer, before: View) -> None:
     with Live(console=console, screen=True, auto_refresh=False) as live:
-        while True:
-            time.sleep(REFRESH_S)
+        while signal.sigtimedwait({signal.SIGINT}, REFRESH_S) is None:
             after = look(status_port)
             live.update(screen(before, after, namer), refresh=True)
             before = after

@@ -29,8 +29,7 @@ def counting_factor(db: Session, user_id: UUID) -> TotpFactor | None:
 
 def takes_code(db: Session, factor: TotpFactor, code: str, *, vault: Vault, now: datetime) -> bool:
     """Whether the code was good; it is then used up."""
-    plain = typed(code)
-    if not (takes_step(factor, plain, vault=vault, now=now) or _takes_recovery_code(db, factor.user_id, plain, now)):
+    if not (takes_step(factor, code, vault=vault, now=now) or _takes_recovery_code(db, factor.user_id, code, now)):
         return False
     factor.uses += 1
     return True
@@ -67,7 +66,7 @@ def _takes_recovery_code(db: Session, user_id: UUID, code: str, now: datetime) -
     living = (RecoveryCode.user_id == user_id) & RecoveryCode.used_at.is_(None)
     used = db.scalar(
         update(RecoveryCode)
-        .where(living, RecoveryCode.code_hash == token_hash(code))
+        .where(living, RecoveryCode.code_hash == token_hash(typed(code)))
         .values(used_at=now)
         .returning(RecoveryCode.id)
     )
