@@ -57,11 +57,14 @@ class Fleet:
         try:
             login = base64.b64encode(f"{chip_id}:{token}".encode()).decode()
             writer.write(f"CONNECT {HOST}:443 HTTP/1.1\r\nProxy-Authorization: Basic {login}\r\n\r\n".encode())
-            if b" 200 " not in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), ANSWER_S):
+            async with asyncio.timeout(ANSWER_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+            if b" 200 " not in head:
                 return
             while True:
                 writer.write(f"GET /echo HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
-                self.seen[chip_id] = json.loads(await asyncio.wait_for(_body(reader), ANSWER_S))["ip"]
+                async with asyncio.timeout(ANSWER_S):
+                    self.seen[chip_id] = json.loads(await _body(reader))["ip"]
                 await asyncio.sleep(ASK_EVERY_S)
         finally:
             writer.close()

@@ -69,8 +69,8 @@ class Crowd:
             gate = asyncio.Semaphore(OPENING_AT_ONCE)
 
             async def one(number: int) -> T:
-                async with gate:
-                    return await asyncio.wait_for(job(number), PATIENCE_S)
+                async with gate, asyncio.timeout(PATIENCE_S):
+                    return await job(number)
 
             return await asyncio.gather(*map(one, range(count)))
 

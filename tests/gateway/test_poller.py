@@ -48,7 +48,8 @@ def test_a_tunnel_that_always_has_news_stops_neither_timers_nor_other_threads() 
             await asyncio.sleep(0.01)
             thread = threading.Thread(target=lambda: loop.call_soon_threadsafe(called.set))
             thread.start()
-            await asyncio.wait_for(called.wait(), 10)
+            async with asyncio.timeout(10):
+                await called.wait()
             thread.join()
 
     poller.run(run())

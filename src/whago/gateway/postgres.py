@@ -143,7 +143,8 @@ class PostgresControl:
                             change = _change(notice.payload)
                             if change is not None:
                                 yield change
-                        await asyncio.wait_for(connection.execute("SELECT 1"), ANSWER_S)
+                        async with asyncio.timeout(ANSWER_S):
+                            await connection.execute("SELECT 1")
             except (OSError, psycopg.Error, TimeoutError) as error:
                 log.warning("control.listen_lost", error=type(error).__name__)
                 await asyncio.sleep(LISTEN_RETRY_S)
@@ -188,7 +189,8 @@ class PostgresControl:
 
     async def _answered(self, pool: ThreadPoolExecutor, work: Callable[[], T], patience_s: float | None) -> T:
         try:
-            return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(pool, work), patience_s)
+            async with asyncio.timeout(patience_s):
+                return await asyncio.get_running_loop().run_in_executor(pool, work)
         except TimeoutError as error:
             raise ControlUnavailable("the database did not answer in time") from error
         except OutcomeUnknown:

@@ -189,7 +189,8 @@ class Gateway:
         tally = self.plane.tally
         while (tally.open_tunnels or tally.handshakes) and self._loop.time() < end and not self._hurry.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), DRAIN_POLL_S)
+                async with asyncio.timeout(DRAIN_POLL_S):
+                    await self._hurry.wait()
 
     async def _end_tasks(self) -> None:
         """Questions and reports under way are answered first; the rest just ends."""
