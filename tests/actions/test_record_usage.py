@@ -10,7 +10,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 
 from tests.factories import NOW, TZ, make_chip, make_plan, make_ready_pool, make_user
@@ -34,6 +34,7 @@ from whago.domain.models import (
     User,
     UserProxyCost,
 )
+from whago.domain.models.ledger import put_rows
 from whago.domain.rules.lease import Give
 from whago.domain.rules.months import billing_month, usage_hour
 from whago.kit.db import transaction
@@ -307,3 +308,26 @@ def test_a_spent_month_blocks_external_chips_until_the_next_one() -> None:
     next_month = dataclasses.replace(usage, hour=usage_hour(later, TZ), bytes_up=1, last_at=later)
     record_usage(boot, [dataclasses.replace(next_month, bytes_down=2, overhead=3)], now=later, tz=TZ)
     assert chip_of(usage).status == ChipStatus.CONNECTED
+
+
+def test_a_report_reads_only_the_rows_it_tells_of() -> None:
+    """However many tunnels its boot has had this month, and though the statistics do not know the boot yet."""
+    make_ready_pool()
+    one = a_usage(make_user(make_plan(proxy_gb_limit=None)))
+    many = [dataclasses.replace(one, tunnel_id=number) for number in range(1, 2001)]
+    record_usage(a_boot(), many, now=NOW, tz=TZ)
+    with transaction() as db:
+        db.execute(text("ANALYZE proxy_usage_logs"))
+    young = a_boot()
+    record_usage(young, many, now=NOW, tz=TZ)
+    with transaction() as db:
+        some = [dataclasses.replace(usage, bytes_up=101) for usage in many[:200]]
+        put_rows(db, young, some, {one.hour: MONTH}, now=NOW, is_demo=False)
+        read = db.scalar(
+            text(
+                "SELECT sum(pg_stat_get_xact_tuples_returned(indexrelid)) FROM pg_index JOIN pg_inherits"
+                " ON indrelid = inhrelid WHERE inhparent = 'proxy_usage_logs'::regclass"
+            )
+        )
+    assert read is not None
+    assert 200 <= read <= 400

@@ -50,3 +50,8 @@ def array_literal(values: Sequence[Plain]) -> str:
     """The text form of an array (PostgreSQL manual, section 8.15.2): the driver would take each item by itself."""
     to_text: Callable[[Any], str] = _TEXTS.get(type(values[0]), str) if values else str
     return "{" + ",".join(map(to_text, values)) + "}"
+
+
+def arrays_literal(arrays: Sequence[str]) -> str:
+    """Several arrays in their text form as one."""
+    return "{" + ",".join(array[1:-1] for array in arrays) + "}"

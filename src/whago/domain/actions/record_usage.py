@@ -6,16 +6,13 @@ and what comes, and every aggregate moves by the difference. All of it happens u
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from decimal import Decimal
-from typing import Any
+from datetime import datetime, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from whago.domain.models import (
@@ -30,8 +27,8 @@ from whago.domain.models import (
 from whago.domain.models.activity import show_activity
 from whago.domain.models.archiving import without_archived
 from whago.domain.models.dialled import SessionDials, take_dials
-from whago.domain.models.ledger import Metered, Moved, put_rows
-from whago.domain.models.quota import Allowance, allowances, lock_months
+from whago.domain.models.ledger import Metered, put_rows
+from whago.domain.models.quota import Allowance, Month, allowances, lock_months, settle_months
 from whago.domain.models.quota_alerts import tell_threshold
 from whago.domain.rules.channels import EXHAUSTED_PERCENT, passed_threshold
 from whago.domain.rules.months import billing_month
@@ -60,9 +57,6 @@ class MeteredUsage:
     overhead: int
     started_at: datetime
     last_at: datetime
-
-
-Month = tuple[UUID, date]
 
 
 def record_usage(
@@ -95,27 +89,20 @@ def record_usage(
         rows = lock_months(db, touched, now)
         moved = put_rows(db, boot_id, usages, months, now=now, is_demo=is_demo)
         plans = allowances(db, {user_id for user_id, _month in rows})
-        _add_to_months(db, moved, rows, plans, now)
-        _show_activity(db, moved, rows, plans)
-        _settle_leases(db, boot_id, moved, rows, released)
+        had_left = [row for row in rows.values() if not is_spent(row.total_bytes, plans[row.user_id].limit)]
+        settle_months(db, boot_id, rows, moved, released, now)
+        for row in had_left:
+            if is_spent(row.total_bytes, plans[row.user_id].limit):
+                signal(db, "quota", row.user_id)  # every gateway refuses new tunnels from now on
+                _show_blocked(db, row.user_id, plans[row.user_id])
+        show_activity(db, moved, {key for key, row in rows.items() if _is_blocked(row, plans[row.user_id])})
         _raise_thresholds(db, rows, plans, now)
         take_dials(db, dials, now)
         if open_tunnels is not None:
             db.execute(
                 update(GatewayBoot).where(GatewayBoot.id == boot_id).values(last_seen_at=now, open_tunnels=open_tunnels)
             )
-        return sum(entry.added_bytes for entry in moved)
-
-
-def _show_activity(
-    db: Session, moved: Sequence[Moved], rows: dict[Month, UserProxyCost], plans: dict[UUID, Allowance]
-) -> None:
-    """When each chip last moved bytes; those of a customer who may use no more are not shown as connected."""
-    blocked = {month for month, row in rows.items() if _is_blocked(row, plans[row.user_id])}
-    latest: dict[UUID, datetime] = {}
-    for entry in moved:
-        latest[entry.chip_id] = max(entry.last_at, latest.get(entry.chip_id, entry.last_at))
-    show_activity(db, latest, {one.chip_id for one in moved if blocked and (one.user_id, one.month_year) in blocked})
+        return sum(month.added_bytes for month in moved)
 
 
 def _is_blocked(row: UserProxyCost, plan: Allowance) -> bool:
@@ -137,29 +124,6 @@ def _end_boot(db: Session, boot_id: UUID, now: datetime) -> set[Month]:
     return {(user_id, month) for user_id, month in leases}
 
 
-def _add_to_months(
-    db: Session,
-    moved: Sequence[Moved],
-    rows: dict[Month, UserProxyCost],
-    plans: dict[UUID, Allowance],
-    now: datetime,
-) -> None:
-    added: dict[Month, list[Any]] = defaultdict(lambda: [0, Decimal(0)])
-    for entry in moved:
-        sums = added[entry.user_id, entry.month_year]
-        sums[0] += entry.added_bytes
-        sums[1] += entry.added_cost
-    for key, (added_bytes, added_cost) in added.items():
-        row, plan = rows[key], plans[key[0]]
-        was_spent = is_spent(row.total_bytes, plan.limit)
-        row.total_bytes += added_bytes
-        row.total_cost += added_cost
-        row.last_updated = now
-        if not was_spent and is_spent(row.total_bytes, plan.limit):
-            signal(db, "quota", row.user_id)  # every gateway refuses new tunnels from now on
-            _show_blocked(db, row.user_id, plan)
-
-
 def _show_blocked(db: Session, user_id: UUID, plan: Allowance) -> None:
     """External engines tell nobody that they were cut off; the bridge tells it of its own chips."""
     if plan.on_limit is not OnLimit.BLOCK:
@@ -177,31 +141,6 @@ def _show_blocked(db: Session, user_id: UUID, plan: Allowance) -> None:
     )
     for chip in chips:
         chip.status, chip.status_reason = ChipStatus.BLOCKED_QUOTA, "quota_exhausted"
-
-
-def _settle_leases(
-    db: Session,
-    boot_id: UUID,
-    moved: Sequence[Moved],
-    rows: dict[Month, UserProxyCost],
-    released: set[Month],
-) -> None:
-    used: dict[Month, int] = defaultdict(int)
-    for entry in moved:
-        used[entry.user_id, entry.month_year] += entry.added_bytes
-    leases = db.scalars(
-        select(QuotaLease).where(
-            QuotaLease.boot_id == boot_id, tuple_(QuotaLease.user_id, QuotaLease.month_year).in_(list(rows))
-        )
-    ).all()
-    for lease in leases:
-        key = (lease.user_id, lease.month_year)
-        before = lease.outstanding_bytes
-        lease.used_bytes += used.get(key, 0)
-        if key in released:
-            lease.granted_bytes = lease.used_bytes
-            lease.state = "released"
-        rows[key].leased_bytes += lease.outstanding_bytes - before
 
 
 def _raise_thresholds(

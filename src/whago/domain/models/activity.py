@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Container, Sequence
+from datetime import date, timedelta
+from itertools import chain, repeat
 from typing import Final
 from uuid import UUID
 
@@ -11,7 +12,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from whago.domain.models.chips import ChipStatus, Engine
-from whago.kit.rows import array_literal
+from whago.domain.models.ledger import MovedMonth
+from whago.kit.rows import array_literal, arrays_literal
 
 ACTIVITY_STEP: Final = timedelta(seconds=10)  # finer than anybody looks, coarse enough to spare a write at each report
 AT_REST: Final = (ChipStatus.CREATED, ChipStatus.DISCONNECTED, ChipStatus.BLOCKED_QUOTA)
@@ -42,18 +44,19 @@ _SHOW: Final = text(
 )
 
 
-def show_activity(db: Session, latest: Mapping[UUID, datetime], stopped: Collection[UUID]) -> None:
-    """``latest``: each chip's newest byte. An external engine that moves bytes is connected, unless it is ``stopped``.
+def show_activity(db: Session, moved: Sequence[MovedMonth], stopped: Container[tuple[UUID, date]]) -> None:
+    """An external engine that moves bytes is connected, unless its customer's month is ``stopped``.
 
     Nobody but the gateway sees what an external engine does, so its bytes are what says that it is connected.
     """
-    if not latest:
+    if not moved:
         return
     db.flush()  # what was just decided of these chips counts
+    may_go_on = [repeat((one.user_id, one.month_year) not in stopped, one.chip_count) for one in moved]
     told = {
-        "chip_id": array_literal(list(latest)),
-        "at": array_literal(list(latest.values())),
-        "may_go_on": array_literal([chip_id not in stopped for chip_id in latest]),
+        "chip_id": arrays_literal([one.chips for one in moved]),
+        "at": arrays_literal([one.last_at for one in moved]),
+        "may_go_on": array_literal(list(chain.from_iterable(may_go_on))),
     }
     words = {"external": Engine.EXTERNAL.value, "connected": ChipStatus.CONNECTED.value}
     db.execute(_SHOW, {**told, **words, "at_rest": [status.value for status in AT_REST], "step": ACTIVITY_STEP})

@@ -115,6 +115,7 @@ class Proxy(Base):
         CheckConstraint("health_score BETWEEN 0 AND 100", name="health_range"),
         CheckConstraint("max_chips >= 1", name="max_chips_positive"),
         Index("ix_proxies_usable", "provider_id", postgresql_where=text("is_active AND deleted_at IS NULL")),
+        {"postgresql_with": {"fillfactor": 50}},
     )
 
     id: Mapped[Id]

@@ -77,6 +77,7 @@ class UserProxyCost(Base):
         CheckConstraint("total_bytes >= 0", name="total_not_negative"),
         CheckConstraint("leased_bytes >= 0", name="leased_not_negative"),
         Index("ix_user_proxy_costs_month_year", "month_year"),
+        {"postgresql_with": {"fillfactor": 50}},
     )
 
     id: Mapped[Id] = mapped_column(server_default=text("gen_random_uuid()"))
@@ -108,6 +109,7 @@ class ChipUsageMonth(Base):
         PrimaryKeyConstraint("chip_id", "month_year"),
         Index("ix_chip_usage_months_user_id_month_year", "user_id", "month_year"),
         Index("ix_chip_usage_months_changed_at", "changed_at", **RECENT),
+        {"postgresql_with": {"fillfactor": 60}},
     )
 
     chip_id: Mapped[UUID]
@@ -127,6 +129,7 @@ class UsagePriceMonth(Base):
         Index("ix_usage_price_months_user_id_month_year", "user_id", "month_year"),
         Index("ix_usage_price_months_chip_id_month_year", "chip_id", "month_year"),
         Index("ix_usage_price_months_proxy_id", "proxy_id"),
+        {"postgresql_with": {"fillfactor": 60}},
     )
 
     month_year: Mapped[date]
@@ -149,6 +152,7 @@ class UsageHour(Base):
         Index("ix_usage_hours_chip_id_hour", "chip_id", "hour"),
         Index("ix_usage_hours_hour", "hour"),
         Index("ix_usage_hours_changed_at", "changed_at", **RECENT),
+        {"postgresql_with": {"fillfactor": 75}},
     )
 
     chip_id: Mapped[UUID]
@@ -229,6 +233,7 @@ class QuotaLease(Base):
         PrimaryKeyConstraint("boot_id", "user_id", "month_year"),
         Index("ix_quota_leases_user_id_month_year", "user_id", "month_year"),
         CheckConstraint("state IN ('open', 'released', 'expired')", name="state_known"),
+        {"postgresql_with": {"fillfactor": 50}},
     )
 
     boot_id: Mapped[UUID] = mapped_column(ForeignKey("gateway_boots.id"))
@@ -245,6 +250,7 @@ class QuotaLease(Base):
         return max(0, self.granted_bytes - self.used_bytes)
 
 
+LEDGER_FILLED_PERCENT: Final = 80  # the rest of a page is for new versions of its rows: open tunnels go on counting
 _known_partitions: set[date] = set()
 
 
@@ -264,6 +270,7 @@ def ensure_partition(db: Session, month: date) -> None:
             text(
                 f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF proxy_usage_logs"
                 f" FOR VALUES FROM ('{month:%Y-%m-%d}') TO ('{next_month(month):%Y-%m-%d}')"
+                f" WITH (fillfactor = {LEDGER_FILLED_PERCENT})"
             )
         )
     else:
