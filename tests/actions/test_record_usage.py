@@ -330,4 +330,4 @@ def test_a_report_reads_only_the_rows_it_tells_of() -> None:
             )
         )
     assert read is not None
-    assert 200 <= read <= 400
+    assert 200 <= read < 1_000  # for each its old row, and once more where it is written

@@ -13,9 +13,9 @@ from sqlalchemy import delete, select, update
 from tests.e2e.seeding import Meter, make_account, new_chip, ready_pool
 from whago.domain.actions import usage_days
 from whago.domain.actions.usage_days import DAYS_BACK, LATE, roll_days
-from whago.domain.models import UsageChipDay, UsageDay, UsageDayMark, UsageHour, User
+from whago.domain.models import UsageChipDay, UsageDay, UsageDayMark, UsageHour, UsageProviderDay, User
 from whago.domain.queries.course import Course, course
-from whago.domain.queries.days import days_of_all, today_in
+from whago.domain.queries.days import days_of_all, providers_of_month, today_in
 from whago.domain.rules.months import day_start
 from whago.kit import clock
 from whago.kit.crypto import Vault
@@ -114,6 +114,40 @@ def test_days_of_chips_are_kept_for_two_months_only(customer: UUID, tz: ZoneInfo
         kept = db.scalars(select(UsageDayMark).where(UsageDayMark.day < first)).all()
         assert kept
         assert all(one.chips_as_of is None for one in kept)
+
+
+def providers(now: datetime, tz: ZoneInfo) -> tuple[object, object]:
+    found = course(None, by="provider", first=now.astimezone(tz).date() - 45 * DAY, now=now, tz=tz)
+    return found.parts, sorted((point.day, str(point.id), point.bytes, point.cost) for point in found.points)
+
+
+def month_of_providers(now: datetime, tz: ZoneInfo) -> dict[UUID, tuple[int, Decimal]]:
+    with reading() as db:
+        return providers_of_month(db, now=now, tz=tz)
+
+
+def test_providers_are_the_same_before_and_after(traffic: Meter, tz: ZoneInfo) -> None:
+    now = clock.now()
+    before, month = providers(now, tz), month_of_providers(now, tz)
+    roll_days(now=now, tz=tz)
+    assert providers(now, tz) == before
+    assert month_of_providers(now, tz) == month
+    with transaction() as db:
+        db.execute(delete(UsageProviderDay))
+    assert providers(now, tz) != before  # so it was them that were read
+
+
+def test_a_provider_s_month_counts_a_late_report_at_once(traffic: Meter, tz: ZoneInfo) -> None:
+    """One of a day that was added up, which no clock has added up again yet."""
+    now = clock.now().astimezone(tz).replace(day=20, hour=12)
+    chip = new_chip(make_account("enterprise", name="C3"), "Suporte").chip_id
+    traffic.move(chip, 1_000, at=now - 2 * DAY)
+    roll_days(now=now, tz=tz)
+    (before,) = month_of_providers(now, tz).values()
+    traffic.move(chip, 5_000_000, at=now - DAY)
+    (after,) = month_of_providers(now, tz).values()
+    assert after[0] > before[0]
+    assert after[1] > before[1]
 
 
 def test_today_moves_with_every_report(traffic: Meter, tz: ZoneInfo) -> None:

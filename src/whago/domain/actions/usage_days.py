@@ -10,7 +10,7 @@ from sqlalchemy import Date, delete, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from whago.domain.models import UsageChipDay, UsageDay, UsageDayMark, UsageHour
+from whago.domain.models import UsageChipDay, UsageDay, UsageDayMark, UsageHour, UsageProviderDay
 from whago.domain.rules.months import day_start
 from whago.kit.db import locked, transaction
 
@@ -33,15 +33,17 @@ def roll_days(*, now: datetime, tz: ZoneInfo) -> int:
 def _due(db: Session, today: date, tz: ZoneInfo) -> list[date]:
     first = today - timedelta(days=DAYS_BACK)
     marks = {one.day: one.as_of for one in db.scalars(select(UsageDayMark))}
-    chipless = db.scalars(
+    partial = db.scalars(
         select(UsageDayMark.day).where(
-            UsageDayMark.day >= first, UsageDayMark.chips_as_of.is_distinct_from(UsageDayMark.as_of)
+            UsageDayMark.day >= first,
+            UsageDayMark.chips_as_of.is_distinct_from(UsageDayMark.as_of)
+            | UsageDayMark.providers_as_of.is_distinct_from(UsageDayMark.as_of),
         )
     )
     missing = {day for day in (first + timedelta(days=number) for number in range(DAYS_BACK)) if day not in marks}
     moved = _changed_since(db, max(marks.values()) - LATE, first, today, tz) if marks else {}
     late = {day for day, changed_at in moved.items() if day in marks and changed_at > marks[day] - LATE}
-    return sorted(missing | late | set(chipless))
+    return sorted(missing | late | set(partial))
 
 
 def _changed_since(db: Session, since: datetime, first: date, today: date, tz: ZoneInfo) -> dict[date, datetime]:
@@ -63,12 +65,14 @@ def _roll(db: Session, day: date, now: datetime, tz: ZoneInfo) -> None:
     locked(db, f"usage day {day}")
     _add_up(db, UsageDay, "provider_id", day, tz)
     _add_up(db, UsageChipDay, "chip_id", day, tz)
+    _add_up_providers(db, day)
     total, cost = db.execute(
-        select(func.coalesce(func.sum(UsageDay.total_bytes), 0), func.coalesce(func.sum(UsageDay.total_cost), 0)).where(
-            UsageDay.day == day
-        )
+        select(
+            func.coalesce(func.sum(UsageProviderDay.total_bytes), 0),
+            func.coalesce(func.sum(UsageProviderDay.total_cost), 0),
+        ).where(UsageProviderDay.day == day)
     ).one()
-    mark = {"as_of": now, "chips_as_of": now, "total_bytes": int(total), "total_cost": cost}
+    mark = {"as_of": now, "chips_as_of": now, "providers_as_of": now, "total_bytes": int(total), "total_cost": cost}
     db.execute(insert(UsageDayMark).values(day=day, **mark).on_conflict_do_update(index_elements=["day"], set_=mark))
 
 
@@ -89,6 +93,18 @@ def _add_up(db: Session, table: type[UsageDay | UsageChipDay], ident: str, day: 
     )
     db.execute(delete(table).where(table.day == day))
     db.execute(insert(table).from_select(["day", "user_id", ident, "total_bytes", "total_cost"], sums))
+
+
+def _add_up_providers(db: Session, day: date) -> None:
+    sums = (
+        select(
+            literal(day, Date()), UsageDay.provider_id, func.sum(UsageDay.total_bytes), func.sum(UsageDay.total_cost)
+        )
+        .where(UsageDay.day == day)
+        .group_by(UsageDay.provider_id)
+    )
+    db.execute(delete(UsageProviderDay).where(UsageProviderDay.day == day))
+    db.execute(insert(UsageProviderDay).from_select(["day", "provider_id", "total_bytes", "total_cost"], sums))
 
 
 def _forget_chips_before(db: Session, first: date) -> None:

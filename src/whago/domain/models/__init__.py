@@ -15,7 +15,7 @@ from whago.domain.models.chips import (
     Engine,
     ExitIpObservation,
 )
-from whago.domain.models.days import UsageChipDay, UsageDay, UsageDayMark
+from whago.domain.models.days import UsageChipDay, UsageDay, UsageDayMark, UsageProviderDay
 from whago.domain.models.exits import ExitIpDay, ExitIpDuplicate, ExitIpLives
 from whago.domain.models.proxies import ProbeDay, Provider, ProviderPrice, Proxy
 from whago.domain.models.records import AuditEntry, ClockEntry, ClockRun, Notification
@@ -89,6 +89,7 @@ __all__ = [
     "UsageHour",
     "UsageLog",
     "UsagePriceMonth",
+    "UsageProviderDay",
     "User",
     "UserProxyCost",
     "clear_alert",

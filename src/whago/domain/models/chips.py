@@ -55,6 +55,7 @@ class Chip(Base):
         ),
         Index("uq_chips_alias", "user_id", "alias", unique=True, postgresql_where=text("deleted_at IS NULL")),
         Index("ix_chips_user_id_created_at", "user_id", "created_at"),
+        Index("ix_chips_created_at_id", "created_at", "id", postgresql_where=text("deleted_at IS NULL")),
         {"postgresql_with": {"fillfactor": 75}},
     )
 

@@ -37,11 +37,24 @@ class UsageChipDay(Base):
     total_cost: Mapped[Cost]
 
 
+class UsageProviderDay(Base):
+    """A provider's day of the billing zone, of all customers."""
+
+    __tablename__ = "usage_provider_days"
+    __table_args__ = (PrimaryKeyConstraint("day", "provider_id"),)
+
+    day: Mapped[date]
+    provider_id: Mapped[UUID]
+    total_bytes: Mapped[Bytes]
+    total_cost: Mapped[Cost]
+
+
 class UsageDayMark(Base):
     """A day that was added up, as it was known at ``as_of``, with the sum of all customers.
 
-    A day without a mark was not added up yet: readers then add up its hours. Its chips' days stand only if
-    ``chips_as_of`` is ``as_of``: a worker of the version before, which knows nothing of them, moves ``as_of`` alone.
+    A day without a mark was not added up yet: readers then add up its hours. Its chips' and its
+    providers' days stand only if ``chips_as_of`` and ``providers_as_of`` are ``as_of``: a worker of a version before,
+    which knows nothing of them, moves ``as_of`` alone.
     """
 
     __tablename__ = "usage_day_marks"
@@ -49,5 +62,6 @@ class UsageDayMark(Base):
     day: Mapped[date] = mapped_column(primary_key=True)
     as_of: Mapped[datetime]
     chips_as_of: Mapped[datetime | None]
+    providers_as_of: Mapped[datetime | None]
     total_bytes: Mapped[Bytes]
     total_cost: Mapped[Cost]

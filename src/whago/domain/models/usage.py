@@ -108,6 +108,7 @@ class ChipUsageMonth(Base):
     __table_args__ = (
         PrimaryKeyConstraint("chip_id", "month_year"),
         Index("ix_chip_usage_months_user_id_month_year", "user_id", "month_year"),
+        Index("ix_chip_usage_months_month_year", "month_year"),
         Index("ix_chip_usage_months_changed_at", "changed_at", **RECENT),
         {"postgresql_with": {"fillfactor": 60}},
     )

@@ -9,10 +9,21 @@ from datetime import date, datetime
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select, true
+from sqlalchemy.orm import aliased
 
 from whago.domain.models import Assignment, Chip, ChipUsageMonth, ExitIpObservation, Provider, Proxy, User
-from whago.domain.queries.paging import DEFAULT_LIMIT, Order, Page, as_id, as_moment, as_number, as_text, page_of
+from whago.domain.queries.paging import (
+    DEFAULT_LIMIT,
+    Order,
+    Page,
+    as_id,
+    as_moment,
+    as_number,
+    as_text,
+    has_text,
+    page_of,
+)
 from whago.domain.rules.thrift import Thrift, thrift_of
 from whago.errors import WhagoError
 from whago.kit.db import reading
@@ -28,6 +39,7 @@ ORDERS: Final[Mapping[ChipSort, Order]] = {
     "usage": Order((BYTES, Chip.id), (as_number, as_id), descending=True),
     "owner": Order((User.name, Chip.id), (as_text, as_id)),
 }
+_ACTIVE: Final = and_(Assignment.chip_id == Chip.id, Assignment.released_at.is_(None))
 # The latest time that the assignment was first seen on the address which it has now; asked for the rows shown only.
 EXIT_IP_SINCE = (
     select(func.max(ExitIpObservation.first_seen_at))
@@ -108,10 +120,9 @@ def list_chips(
 
     ``month``: day 1 of a billing month; ``search`` looks into alias and number.
     """
-    query = _query(month).where(Chip.user_id == owner_id)
+    query = _which(month, sort).where(Chip.user_id == owner_id)
     if search:
-        columns = (Chip.alias, Chip.phone_number)
-        query = query.where(or_(*(column.icontains(search, autoescape=True) for column in columns)))
+        query = query.where(or_(has_text(Chip.alias, search), _has_number(search)))
     if status is not None:
         query = query.where(Chip.status == status)
     return _page(query, month, sort, limit, cursor)
@@ -134,12 +145,14 @@ def all_chips(
     cursor: str | None = None,
 ) -> Page[ChipView]:
     """Everybody's chips, for administrators; ``search`` looks into alias, number, and owner."""
-    query = _query(month)
+    query = _which(month, sort)
     if search:
-        columns = (Chip.alias, Chip.phone_number, User.name, User.email)
-        query = query.where(or_(*(column.icontains(search, autoescape=True) for column in columns)))
+        owners = select(User.id).where(or_(has_text(User.name, search), has_text(User.email, search)))
+        query = query.where(or_(has_text(Chip.alias, search), _has_number(search), Chip.user_id.in_(owners)))
     if status is not None:
         query = query.where(Chip.status == status)
+    if proxy_id is not None or provider_id is not None:
+        query = query.join(Assignment, _ACTIVE)
     if proxy_id is not None:
         query = query.where(Assignment.proxy_id == proxy_id)
     if provider_id is not None:
@@ -155,16 +168,18 @@ def any_chip(chip_id: UUID, *, month: date) -> ChipView:
 def chips_of_users(user_ids: Collection[UUID], *, month: date, each: int = CHIPS_OF_EACH) -> dict[UUID, list[ChipView]]:
     """The chips of several users at once, oldest first, at most ``each`` of everyone."""
     found: dict[UUID, list[ChipView]] = defaultdict(list)
-    place = func.row_number().over(partition_by=Chip.user_id, order_by=(Chip.created_at, Chip.id)).label("place")
-    ranked = select(Chip.id, place).where(Chip.user_id.in_(user_ids), Chip.deleted_at.is_(None)).subquery()
-    query = (
-        _query(month)
-        .join(ranked, ranked.c.id == Chip.id)
-        .where(ranked.c.place <= each)
-        .order_by(Chip.created_at, Chip.id)
+    oldest = aliased(Chip)
+    of_each = (
+        select(oldest.id)
+        .where(oldest.user_id == User.id, oldest.deleted_at.is_(None))
+        .order_by(oldest.created_at, oldest.id)
+        .limit(each)
+        .lateral()
     )
+    which = select(of_each.c.id).select_from(User).join(of_each, true()).where(User.id.in_(user_ids))
     with reading() as db:
-        for row in db.execute(query):
+        ids = db.scalars(which).all()
+        for row in db.execute(_query(month).where(Chip.id.in_(ids)).order_by(Chip.created_at, Chip.id)):
             found[row.Chip.user_id].append(_view(row))
     return found
 
@@ -180,26 +195,41 @@ def chip_counts(owner_id: UUID) -> dict[str, int]:
         return dict(db.execute(query).all())
 
 
+def _has_number(search: str) -> ColumnElement[bool]:
+    """No number holds a letter, so such a search need not read them."""
+    return false() if any(map(str.isalpha, search)) else Chip.phone_number.contains(search, autoescape=True)
+
+
+def _of_month(month: date) -> ColumnElement[bool]:
+    return and_(ChipUsageMonth.chip_id == Chip.id, ChipUsageMonth.month_year == month)
+
+
+def _which(month: date, sort: ChipSort) -> Select[*tuple[Any, ...]]:
+    """The columns that decide which chips come in which order, of no more tables than that takes."""
+    query = select(*ORDERS[sort].columns).select_from(Chip).where(Chip.deleted_at.is_(None))
+    if sort == "usage":
+        query = query.outerjoin(ChipUsageMonth, _of_month(month))
+    return query.join(User, User.id == Chip.user_id) if sort == "owner" else query
+
+
 def _query(month: date) -> Select[*tuple[Any, ...]]:
     return (
         select(Chip, Assignment, Proxy, Provider, ChipUsageMonth.total_bytes, User, EXIT_IP_SINCE)
         .join(User, User.id == Chip.user_id)
-        .outerjoin(Assignment, and_(Assignment.chip_id == Chip.id, Assignment.released_at.is_(None)))
+        .outerjoin(Assignment, _ACTIVE)
         .outerjoin(Proxy, Proxy.id == Assignment.proxy_id)
         .outerjoin(Provider, Provider.id == Assignment.provider_id)
-        .outerjoin(ChipUsageMonth, and_(ChipUsageMonth.chip_id == Chip.id, ChipUsageMonth.month_year == month))
+        .outerjoin(ChipUsageMonth, _of_month(month))
         .where(Chip.deleted_at.is_(None))
     )
 
 
 def _page(
-    query: Select[*tuple[Any, ...]], month: date, sort: ChipSort, limit: int, cursor: str | None
+    which: Select[*tuple[Any, ...]], month: date, sort: ChipSort, limit: int, cursor: str | None
 ) -> Page[ChipView]:
     """First which chips, by the few columns that decide it; then everything about those alone."""
-    order = ORDERS[sort]
-    which = query.with_only_columns(*order.columns)
     with reading() as db:
-        page = page_of(db, which, order, limit=limit, cursor=cursor, make=tuple, key=lambda row: row)
+        page = page_of(db, which, ORDERS[sort], limit=limit, cursor=cursor, make=tuple, key=lambda row: row)
         ids = [row[-1] for row in page.items]
         chips = {row.Chip.id: _view(row) for row in db.execute(_query(month).where(Chip.id.in_(ids)))}
     return Page([chips[chip_id] for chip_id in ids], page.next_cursor)

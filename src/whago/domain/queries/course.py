@@ -12,9 +12,18 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, Select, Subquery, func, select, union_all
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from whago.domain.models import Chip, Provider, UsageChipDay, UsageDay, UsageHour, User
+from whago.domain.models import (
+    Chip,
+    Provider,
+    UsageChipDay,
+    UsageDay,
+    UsageDayMark,
+    UsageHour,
+    UsageProviderDay,
+    User,
+)
 from whago.domain.queries.days import added_up_until, days_between, place_of_day
 from whago.domain.rules.months import day_start
 from whago.kit.db import reading
@@ -22,8 +31,14 @@ from whago.kit.db import reading
 TOP: Final = 6  # as many colours as people tell apart; the others are one
 
 SplitBy = Literal["chip", "provider", "customer"]
+DayTable = type[UsageChipDay] | type[UsageDay] | type[UsageProviderDay]
 
 _IDENTS: Final[dict[SplitBy, str]] = {"chip": "chip_id", "provider": "provider_id", "customer": "user_id"}
+_TABLES: Final[dict[SplitBy, DayTable]] = {"chip": UsageChipDay, "provider": UsageDay, "customer": UsageDay}
+_PARTS: Final[dict[DayTable, InstrumentedAttribute[datetime | None]]] = {
+    UsageChipDay: UsageDayMark.chips_as_of,
+    UsageProviderDay: UsageDayMark.providers_as_of,
+}
 _NAMES: Final[dict[SplitBy, tuple[Any, Any]]] = {
     "chip": (Chip.id, Chip.alias),
     "provider": (Provider.id, Provider.name),
@@ -61,15 +76,17 @@ def course(user_id: UUID | None, *, by: SplitBy, first: date, now: datetime, tz:
     """From the day ``first`` to today, of one customer or, for None, of all of them (by provider or customer)."""
     days = days_between(first, now.astimezone(tz).date())
     with reading() as db:
-        cut = added_up_until(db, days[0], days[-1], by_chip=by == "chip")
-        points = _points(db, _over_and_hours(user_id, by, days, cut, tz), days)
+        table = UsageProviderDay if by == "provider" and user_id is None else _TABLES[by]
+        cut = added_up_until(db, days[0], days[-1], also=_PARTS.get(table))
+        points = _points(db, _over_and_hours(user_id, by, table, days, cut, tz), days)
         names = _names(db, by, {point.id for point in points if point.id is not None})
     return Course([Part(key, names.get(key) if key else None) for key in _from_the_most(points)], points)
 
 
-def _over_and_hours(user_id: UUID | None, by: SplitBy, days: Sequence[date], cut: date, tz: ZoneInfo) -> Subquery:
-    """Days that are over and added up, then the hours from ``cut`` on."""
-    table = UsageChipDay if by == "chip" else UsageDay
+def _over_and_hours(
+    user_id: UUID | None, by: SplitBy, table: DayTable, days: Sequence[date], cut: date, tz: ZoneInfo
+) -> Subquery:
+    """Days that are over and added up in ``table``, then the hours from ``cut`` on."""
     over = select(
         (table.day - days[0] + 1).label("place"),
         getattr(table, _IDENTS[by]).label("ident"),
@@ -78,7 +95,7 @@ def _over_and_hours(user_id: UUID | None, by: SplitBy, days: Sequence[date], cut
     ).where(table.day.between(days[0], cut - timedelta(days=1)))
     hours = _hours(by, days, tz, UsageHour.hour >= day_start(cut, tz))
     if user_id is not None:
-        over, hours = over.where(table.user_id == user_id), hours.where(UsageHour.user_id == user_id)
+        over, hours = over.where(table.__table__.c.user_id == user_id), hours.where(UsageHour.user_id == user_id)
     return union_all(over, hours).subquery("moved")
 
 

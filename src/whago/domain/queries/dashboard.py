@@ -19,12 +19,12 @@ from whago.domain.models import (
     ProbeDay,
     Provider,
     Proxy,
-    UsagePriceMonth,
     User,
     UserProxyCost,
 )
 from whago.domain.models.proxies import takes_chips
 from whago.domain.queries.continuity import NOTHING_YET, Continuity, continuity_in
+from whago.domain.queries.days import NOTHING, providers_of_month
 from whago.domain.rules.months import billing_month, next_month
 from whago.domain.rules.pricing import gb
 from whago.domain.rules.thresholds import percentage
@@ -189,16 +189,7 @@ def _pool_counts(db: Session) -> tuple[int, int, int, int | None]:
 
 def _by_provider(db: Session, month: date, now: datetime, tz: ZoneInfo) -> list[ProviderMonth]:
     steady = continuity_in(db, now=now, tz=tz)
-    usage = (
-        select(
-            UsagePriceMonth.provider_id,
-            func.sum(UsagePriceMonth.total_bytes).label("b"),
-            func.sum(UsagePriceMonth.total_cost).label("c"),
-        )
-        .where(UsagePriceMonth.month_year == month)
-        .group_by(UsagePriceMonth.provider_id)
-        .subquery()
-    )
+    usage = providers_of_month(db, now=now, tz=tz)
     pool = (
         select(Proxy.provider_id, func.count().label("n"), func.avg(Proxy.health_score).label("health"))
         .where(Proxy.deleted_at.is_(None))
@@ -218,9 +209,8 @@ def _by_provider(db: Session, month: date, now: datetime, tz: ZoneInfo) -> list[
         .subquery()
     )
     query = (
-        select(Provider, pool.c.n, chips.c.n, pool.c.health, usage.c.b, usage.c.c, house.c.b, house.c.c)
+        select(Provider, pool.c.n, chips.c.n, pool.c.health, house.c.b, house.c.c)
         .outerjoin(house, house.c.provider_id == Provider.id)
-        .outerjoin(usage, usage.c.provider_id == Provider.id)
         .outerjoin(pool, pool.c.provider_id == Provider.id)
         .outerjoin(chips, chips.c.provider_id == Provider.id)
         .where(Provider.deleted_at.is_(None))
@@ -234,13 +224,13 @@ def _by_provider(db: Session, month: date, now: datetime, tz: ZoneInfo) -> list[
             proxies=proxies or 0,
             chips=count or 0,
             health_score=round(health) if health is not None else None,
-            bytes_month=int(used or 0),
-            cost_month=cost or Decimal(0),
+            bytes_month=usage.get(provider.id, NOTHING)[0],
+            cost_month=usage.get(provider.id, NOTHING)[1],
             house_bytes_month=int(house_bytes or 0),
             house_cost_month=house_cost or Decimal(0),
             continuity=steady.get(provider.id, NOTHING_YET),
         )
-        for provider, proxies, count, health, used, cost, house_bytes, house_cost in db.execute(query)
+        for provider, proxies, count, health, house_bytes, house_cost in db.execute(query)
     ]
 
 

@@ -11,9 +11,16 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, DateTime, Integer, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, array
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from whago.domain.models import UsageDay, UsageDayMark, UsageHour, UserProxyCost
+from whago.domain.models import (
+    UsageDay,
+    UsageDayMark,
+    UsageHour,
+    UsagePriceMonth,
+    UsageProviderDay,
+    UserProxyCost,
+)
 from whago.domain.rules.months import billing_month, day_start
 from whago.kit.db import reading
 
@@ -71,11 +78,34 @@ def today_in(db: Session, *, now: datetime, tz: ZoneInfo) -> Sum:
     return max(0, whole[0] - over[0]), max(Decimal(0), whole[1] - over[1])
 
 
-def added_up_until(db: Session, first: date, today: date, *, by_chip: bool = False) -> date:
-    """The first day from ``first`` on, at most today, that was not added up (``by_chip``: for each chip, too)."""
+def providers_of_month(db: Session, *, now: datetime, tz: ZoneInfo) -> dict[UUID, Sum]:
+    """What moved through each provider since the running month began.
+
+    Its days that are over and today's hours, if they add up to the month; else, as when a late report of yesterday has
+    not been added up, each chip's month.
+    """
+    today, month = now.astimezone(tz).date(), billing_month(now, tz)
+    cut = added_up_until(db, month, today, also=UsageDayMark.providers_as_of)
+    found = _by_provider(db, UsageProviderDay, UsageProviderDay.day.between(month, cut - DAY))
+    for provider_id, (total, cost) in _by_provider(db, UsageHour, UsageHour.hour >= day_start(cut, tz)).items():
+        before = found.get(provider_id, NOTHING)
+        found[provider_id] = (before[0] + total, before[1] + cost)
+    added = (sum(total for total, _ in found.values()), sum((cost for _, cost in found.values()), Decimal(0)))
+    if added == _sum(db, UserProxyCost, UserProxyCost.month_year == month):
+        return found
+    return _by_provider(db, UsagePriceMonth, UsagePriceMonth.month_year == month)
+
+
+def added_up_until(
+    db: Session, first: date, today: date, *, also: InstrumentedAttribute[datetime | None] | None = None
+) -> date:
+    """The first day from ``first`` on, at most today, that was not added up.
+
+    ``also``: the mark of the day's parts that must stand, too.
+    """
     query = select(UsageDayMark.day).where(UsageDayMark.day >= first, UsageDayMark.day < today)
-    if by_chip:
-        query = query.where(UsageDayMark.chips_as_of == UsageDayMark.as_of)
+    if also is not None:
+        query = query.where(also == UsageDayMark.as_of)
     marked = set(db.scalars(query))
     day = first
     while day < today and day in marked:
@@ -101,6 +131,17 @@ def _sum(db: Session, table: type[UserProxyCost | UsageDayMark], which: ColumnEl
     query = select(func.sum(table.total_bytes), func.sum(table.total_cost)).where(which)
     total, cost = db.execute(query).one()
     return int(total or 0), cost or Decimal(0)
+
+
+def _by_provider(
+    db: Session, table: type[UsageProviderDay | UsageHour | UsagePriceMonth], which: ColumnElement[bool]
+) -> dict[UUID, Sum]:
+    query = (
+        select(table.provider_id, func.sum(table.total_bytes), func.sum(table.total_cost))
+        .where(which)
+        .group_by(table.provider_id)
+    )
+    return {provider_id: (int(total), cost) for provider_id, total, cost in db.execute(query)}
 
 
 def _by_hours(db: Session, first: date, last: date, tz: ZoneInfo, *which: Any) -> dict[date, Sum]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, tuple_
@@ -74,6 +74,13 @@ def as_text(value: Any) -> str:
 
 def as_id(value: Any) -> UUID:
     return UUID(as_text(value))
+
+
+def has_text(column: ColumnElement[Any] | Any, search: str) -> ColumnElement[bool]:
+    """Whether the column contains it, in either case; where it has none, the database need not fold each row."""
+    if search.lower() == search.upper():
+        return cast("ColumnElement[bool]", column.contains(search, autoescape=True))
+    return cast("ColumnElement[bool]", column.icontains(search, autoescape=True))
 
 
 def page_of(

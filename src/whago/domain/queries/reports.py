@@ -81,7 +81,8 @@ def month_overview(asked: Reporting) -> MonthOverview:
             ).select_from(lines)
         ).one()
         customers, with_usage, used, cost, billed_cost, revenue = sums
-        chips = db.scalar(select(func.count()).select_from(_chips(asked).subquery())) or 0
+        with_bytes = (ChipUsageMonth.month_year == month, ChipUsageMonth.total_bytes > 0)
+        chips = db.scalar(select(func.count()).select_from(ChipUsageMonth).where(*with_bytes)) or 0
         house_bytes, house_cost = db.execute(_house(month)).one()
         closed_at = db.scalar(select(func.max(UserProxyCost.closed_at)).where(UserProxyCost.month_year == month))
     projection = cents(projected(cost, passed)) if passed is not None else billed_cost
@@ -236,17 +237,9 @@ def _chips(asked: Reporting) -> Rows:
             ChipUsageMonth.total_bytes.label("bytes_used"),
             ChipUsageMonth.total_cost.label("cost"),
         )
-        .select_from(UserProxyCost)  # by the month's customers: neither table has an index on the month alone
-        .join(
-            ChipUsageMonth,
-            and_(
-                ChipUsageMonth.user_id == UserProxyCost.user_id,
-                ChipUsageMonth.month_year == UserProxyCost.month_year,
-            ),
-        )
         .join(Chip, Chip.id == ChipUsageMonth.chip_id)
         .join(User, User.id == ChipUsageMonth.user_id)
-        .where(UserProxyCost.month_year == asked.month, ChipUsageMonth.total_bytes > 0)
+        .where(ChipUsageMonth.month_year == asked.month, ChipUsageMonth.total_bytes > 0)
     )
 
 
