@@ -14,7 +14,7 @@ from tests.e2e.seeding import Meter, make_account, new_chip, ready_pool
 from whago.domain.actions import usage_days
 from whago.domain.actions.usage_days import DAYS_BACK, LATE, roll_days
 from whago.domain.models import UsageChipDay, UsageDay, UsageDayMark, UsageHour, UsageProviderDay, User
-from whago.domain.queries.course import Course, course
+from whago.domain.queries.course import Course, SplitBy, course
 from whago.domain.queries.days import days_of_all, providers_of_month, today_in
 from whago.domain.rules.months import day_start
 from whago.kit import clock
@@ -41,25 +41,20 @@ def sums(now: datetime, tz: ZoneInfo) -> dict[date, tuple[int, Decimal]]:
     return {day: total for day, total in days_of_all(first, now=now, tz=tz).items() if total[0]}
 
 
-def split(now: datetime, tz: ZoneInfo) -> tuple[object, object]:
-    found: Course = course(None, by="customer", first=now.astimezone(tz).date() - 45 * DAY, now=now, tz=tz)
-    return found.parts, sorted((point.day, point.id, point.bytes, point.cost) for point in found.points)
+def split(by: SplitBy, now: datetime, tz: ZoneInfo, owner: UUID | None = None) -> tuple[object, object]:
+    found: Course = course(owner, by=by, first=now.astimezone(tz).date() - 45 * DAY, now=now, tz=tz)
+    return found.parts, sorted((point.day, str(point.id), point.bytes, point.cost) for point in found.points)
 
 
 def test_readers_see_the_same_before_and_after(traffic: Meter, tz: ZoneInfo) -> None:
     now = clock.now()
-    before, parts_before = sums(now, tz), split(now, tz)
+    before, parts_before = sums(now, tz), split("customer", now, tz)
     assert len(before) == 14
     assert roll_days(now=now, tz=tz) == DAYS_BACK
     assert sums(now, tz) == before
-    assert split(now, tz) == parts_before
+    assert split("customer", now, tz) == parts_before
     with reading() as db:
         assert db.scalars(select(UsageDay)).first() is not None
-
-
-def chips_of(owner: UUID, now: datetime, tz: ZoneInfo) -> tuple[object, object]:
-    found = course(owner, by="chip", first=now.astimezone(tz).date() - 45 * DAY, now=now, tz=tz)
-    return found.parts, sorted((point.day, str(point.id), point.bytes, point.cost) for point in found.points)
 
 
 @pytest.fixture
@@ -75,30 +70,30 @@ def customer(traffic: Meter) -> UUID:
 
 def test_a_customer_s_chips_are_the_same_before_and_after(customer: UUID, tz: ZoneInfo) -> None:
     now = clock.now()
-    before = chips_of(customer, now, tz)
+    before = split("chip", now, tz, customer)
     roll_days(now=now, tz=tz)
-    assert chips_of(customer, now, tz) == before
+    assert split("chip", now, tz, customer) == before
     with transaction() as db:
         db.execute(delete(UsageChipDay))
-    assert chips_of(customer, now, tz) != before  # so it was them that were read
+    assert split("chip", now, tz, customer) != before  # so it was them that were read
 
 
 def test_chips_of_a_day_that_the_version_before_added_up_are_read_from_its_hours(customer: UUID, tz: ZoneInfo) -> None:
     """Beside this version it writes the customers' days and moves ``as_of`` alone."""
     now = clock.now()
-    before = chips_of(customer, now, tz)
+    before = split("chip", now, tz, customer)
     roll_days(now=now, tz=tz)
     day = now.astimezone(tz).date() - 10 * DAY
     with transaction() as db:
         db.execute(delete(UsageChipDay).where(UsageChipDay.day == day))
         db.execute(update(UsageDayMark).where(UsageDayMark.day == day).values(as_of=now + timedelta(seconds=1)))
-    assert chips_of(customer, now, tz) == before
+    assert split("chip", now, tz, customer) == before
     later = now + timedelta(seconds=2)
     assert roll_days(now=later, tz=tz) >= 1
     with reading() as db:
         mark = db.get_one(UsageDayMark, day)
         assert mark.as_of == mark.chips_as_of == later
-    assert chips_of(customer, now, tz) == before
+    assert split("chip", now, tz, customer) == before
 
 
 def test_days_of_chips_are_kept_for_two_months_only(customer: UUID, tz: ZoneInfo) -> None:
@@ -116,11 +111,6 @@ def test_days_of_chips_are_kept_for_two_months_only(customer: UUID, tz: ZoneInfo
         assert all(one.chips_as_of is None for one in kept)
 
 
-def providers(now: datetime, tz: ZoneInfo) -> tuple[object, object]:
-    found = course(None, by="provider", first=now.astimezone(tz).date() - 45 * DAY, now=now, tz=tz)
-    return found.parts, sorted((point.day, str(point.id), point.bytes, point.cost) for point in found.points)
-
-
 def month_of_providers(now: datetime, tz: ZoneInfo) -> dict[UUID, tuple[int, Decimal]]:
     with reading() as db:
         return providers_of_month(db, now=now, tz=tz)
@@ -128,13 +118,13 @@ def month_of_providers(now: datetime, tz: ZoneInfo) -> dict[UUID, tuple[int, Dec
 
 def test_providers_are_the_same_before_and_after(traffic: Meter, tz: ZoneInfo) -> None:
     now = clock.now()
-    before, month = providers(now, tz), month_of_providers(now, tz)
+    before, month = split("provider", now, tz), month_of_providers(now, tz)
     roll_days(now=now, tz=tz)
-    assert providers(now, tz) == before
+    assert split("provider", now, tz) == before
     assert month_of_providers(now, tz) == month
     with transaction() as db:
         db.execute(delete(UsageProviderDay))
-    assert providers(now, tz) != before  # so it was them that were read
+    assert split("provider", now, tz) != before  # so it was them that were read
 
 
 def test_a_provider_s_month_counts_a_late_report_at_once(traffic: Meter, tz: ZoneInfo) -> None:

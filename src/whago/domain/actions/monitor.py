@@ -33,13 +33,13 @@ from whago.domain.models import (
 from whago.domain.models.alerting import clear_calm
 from whago.domain.models.proving import (
     Checkpoint,
-    CustomerMonth,
     Difference,
     OpenMonths,
     differences,
     recent_suspects,
 )
 from whago.domain.models.quota import allowances, lock_months
+from whago.domain.models.usage import CustomerMonth
 from whago.domain.rules.months import billing_month, previous_month
 from whago.domain.rules.thresholds import OnLimit
 from whago.kit.db import locked, reading, signal, transaction

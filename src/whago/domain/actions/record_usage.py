@@ -28,8 +28,9 @@ from whago.domain.models.activity import show_activity
 from whago.domain.models.archiving import without_archived
 from whago.domain.models.dialled import SessionDials, take_dials
 from whago.domain.models.ledger import Metered, put_rows
-from whago.domain.models.quota import Allowance, Month, allowances, lock_months, settle_months
+from whago.domain.models.quota import Allowance, allowances, lock_months, settle_months
 from whago.domain.models.quota_alerts import tell_threshold
+from whago.domain.models.usage import CustomerMonth
 from whago.domain.rules.channels import EXHAUSTED_PERCENT, passed_threshold
 from whago.domain.rules.months import billing_month
 from whago.domain.rules.thresholds import WARNING_PERCENT, OnLimit, is_spent, is_warned
@@ -65,7 +66,7 @@ def record_usage(
     *,
     now: datetime,
     tz: ZoneInfo,
-    release: Iterable[Month] = (),
+    release: Iterable[CustomerMonth] = (),
     open_tunnels: int | None = None,
     dials: Sequence[SessionDials] = (),
     is_last: bool = False,
@@ -109,7 +110,7 @@ def _is_blocked(row: UserProxyCost, plan: Allowance) -> bool:
     return plan.on_limit is OnLimit.BLOCK and is_spent(row.total_bytes, plan.limit)
 
 
-def _end_boot(db: Session, boot_id: UUID, now: datetime) -> set[Month]:
+def _end_boot(db: Session, boot_id: UUID, now: datetime) -> set[CustomerMonth]:
     """Marks the boot settled and returns the months in which it holds a lease."""
     db.execute(
         update(GatewayBoot)
@@ -144,7 +145,7 @@ def _show_blocked(db: Session, user_id: UUID, plan: Allowance) -> None:
 
 
 def _raise_thresholds(
-    db: Session, rows: dict[Month, UserProxyCost], plans: dict[UUID, Allowance], now: datetime
+    db: Session, rows: dict[CustomerMonth, UserProxyCost], plans: dict[UUID, Allowance], now: datetime
 ) -> None:
     """Each threshold once a month. The customer's own ones come between 80 and 100 %, or around them."""
     for (user_id, _month), row in sorted(rows.items(), key=lambda item: item[0]):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from datetime import date, timedelta
+from datetime import timedelta
 from itertools import chain, repeat
 from typing import Final
-from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from whago.domain.models.chips import ChipStatus, Engine
 from whago.domain.models.ledger import MovedMonth
+from whago.domain.models.usage import CustomerMonth
 from whago.kit.rows import array_literal, arrays_literal
 
 ACTIVITY_STEP: Final = timedelta(seconds=10)  # finer than anybody looks, coarse enough to spare a write at each report
@@ -44,7 +44,7 @@ _SHOW: Final = text(
 )
 
 
-def show_activity(db: Session, moved: Sequence[MovedMonth], stopped: Container[tuple[UUID, date]]) -> None:
+def show_activity(db: Session, moved: Sequence[MovedMonth], stopped: Container[CustomerMonth]) -> None:
     """An external engine that moves bytes is connected, unless its customer's month is ``stopped``.
 
     Nobody but the gateway sees what an external engine does, so its bytes are what says that it is connected.
@@ -52,7 +52,7 @@ def show_activity(db: Session, moved: Sequence[MovedMonth], stopped: Container[t
     if not moved:
         return
     db.flush()  # what was just decided of these chips counts
-    may_go_on = [repeat((one.user_id, one.month_year) not in stopped, one.chip_count) for one in moved]
+    may_go_on = [repeat(one.key not in stopped, one.chip_count) for one in moved]
     told = {
         "chip_id": arrays_literal([one.chips for one in moved]),
         "at": arrays_literal([one.last_at for one in moved]),

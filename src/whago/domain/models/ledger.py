@@ -19,6 +19,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from whago.domain.models.usage import CustomerMonth
 from whago.kit.rows import array_literal
 
 Key = tuple[int, datetime, int]
@@ -69,6 +70,10 @@ class MovedMonth:
     chip_count: int
     chips: str
     last_at: str
+
+    @property
+    def key(self) -> CustomerMonth:
+        return self.user_id, self.month_year
 
 
 _TOLD: Final = (

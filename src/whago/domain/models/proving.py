@@ -17,10 +17,10 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from whago.domain.models.usage import CustomerMonth
 from whago.domain.rules.months import billing_day, billing_month, month_start, next_month, previous_month
 
 STILL_MOVING: Final = timedelta(hours=6)  # hours of a day that ended so lately may still grow: gateways report late
-CustomerMonth = tuple[UUID, date]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Final, cast
 from uuid import UUID
@@ -15,13 +15,10 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from whago.domain.models.accounts import Plan, User
 from whago.domain.models.ledger import MovedMonth
-from whago.domain.models.usage import UserProxyCost
+from whago.domain.models.usage import CustomerMonth, UserProxyCost
 from whago.domain.rules.pricing import limit_bytes
 from whago.domain.rules.thresholds import OnLimit
 from whago.kit.rows import array_literal, array_parameter, columns_of, insert_arrays
-
-Month = tuple[UUID, date]
-"""A customer and the first day of a billing month."""
 
 NOTHING: Final = Decimal(0)
 
@@ -83,7 +80,7 @@ class Allowance:
     thresholds: Sequence[int] | None = None
 
 
-def lock_months(db: Session, keys: Collection[Month], now: datetime) -> dict[Month, UserProxyCost]:
+def lock_months(db: Session, keys: Collection[CustomerMonth], now: datetime) -> dict[CustomerMonth, UserProxyCost]:
     """The rows of these (user, month) pairs, made when missing, locked in one order so that writers never deadlock."""
     if not keys:
         return {}
@@ -96,16 +93,16 @@ def lock_months(db: Session, keys: Collection[Month], now: datetime) -> dict[Mon
 def settle_months(
     db: Session,
     boot_id: UUID,
-    rows: Mapping[Month, UserProxyCost],
+    rows: Mapping[CustomerMonth, UserProxyCost],
     moved: Sequence[MovedMonth],
-    released: Collection[Month],
+    released: Collection[CustomerMonth],
     now: datetime,
 ) -> None:
     """Adds what a report moved to its months and to the boot's leases, and gives the ``released`` leases back.
 
     ``rows`` are locked, and have the new figures afterwards.
     """
-    added = {(one.user_id, one.month_year): one for one in moved}
+    added = {one.key: one for one in moved}
     keys = sorted(added.keys() | released)
     if not keys:
         return
@@ -121,7 +118,7 @@ def settle_months(
             set_committed_value(rows[user_id, month], name, figure)
 
 
-def _months(keys: Sequence[Month]) -> str:
+def _months(keys: Sequence[CustomerMonth]) -> str:
     return array_literal([month for _, month in keys])
 
 

@@ -64,6 +64,10 @@ class UsageLog(Base):
     is_demo: Mapped[bool] = mapped_column(default=False, server_default="false")
 
 
+CustomerMonth = tuple[UUID, date]
+"""A customer and the first day of a billing month."""
+
+
 class UserProxyCost(Base):
     """A customer's month: what is committed, what is leased to gateways, and which thresholds were told.
 

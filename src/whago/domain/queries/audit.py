@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text, cast, or_, select, text
+from sqlalchemy import Text, cast, select, text
 
 from whago.domain.models import AuditEntry, User
-from whago.domain.queries.paging import DEFAULT_LIMIT, Order, Page, as_number, page_of
+from whago.domain.queries.paging import DEFAULT_LIMIT, Order, Page, as_number, has_text, page_of
 from whago.kit.db import reading
 
 NEWEST_FIRST = Order((AuditEntry.id,), (as_number,), descending=True)
@@ -45,8 +45,8 @@ def audit_log(
     if target_id is not None:
         query = query.where(AuditEntry.target_id == target_id)
     if search is not None:
-        columns = (User.email, User.name, AuditEntry.target_id, cast(AuditEntry.data, Text))
-        query = query.where(or_(*(column.icontains(search, autoescape=True) for column in columns)))
+        details = cast(AuditEntry.data, Text)
+        query = query.where(has_text(search, User.email, User.name, AuditEntry.target_id, details))
     with reading() as db:
         return page_of(db, query, NEWEST_FIRST, limit=limit, cursor=cursor, make=_view, key=lambda one: (one.id,))
 

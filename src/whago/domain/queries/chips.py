@@ -122,7 +122,7 @@ def list_chips(
     """
     query = _which(month, sort).where(Chip.user_id == owner_id)
     if search:
-        query = query.where(or_(has_text(Chip.alias, search), _has_number(search)))
+        query = query.where(or_(has_text(search, Chip.alias), _has_number(search)))
     if status is not None:
         query = query.where(Chip.status == status)
     return _page(query, month, sort, limit, cursor)
@@ -147,8 +147,8 @@ def all_chips(
     """Everybody's chips, for administrators; ``search`` looks into alias, number, and owner."""
     query = _which(month, sort)
     if search:
-        owners = select(User.id).where(or_(has_text(User.name, search), has_text(User.email, search)))
-        query = query.where(or_(has_text(Chip.alias, search), _has_number(search), Chip.user_id.in_(owners)))
+        owners = select(User.id).where(has_text(search, User.name, User.email))
+        query = query.where(or_(has_text(search, Chip.alias), _has_number(search), Chip.user_id.in_(owners)))
     if status is not None:
         query = query.where(Chip.status == status)
     if proxy_id is not None or provider_id is not None:

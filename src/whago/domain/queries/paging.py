@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, tuple_
+from sqlalchemy import ColumnElement, Select, or_, tuple_
 from sqlalchemy.orm import Session
 
 from whago.errors import InvalidInput
@@ -76,11 +76,11 @@ def as_id(value: Any) -> UUID:
     return UUID(as_text(value))
 
 
-def has_text(column: ColumnElement[Any] | Any, search: str) -> ColumnElement[bool]:
-    """Whether the column contains it, in either case; where it has none, the database need not fold each row."""
+def has_text(search: str, *columns: ColumnElement[Any] | Any) -> ColumnElement[bool]:
+    """Whether a column contains it, in either case; where it has none, the database need not fold each row."""
     if search.lower() == search.upper():
-        return cast("ColumnElement[bool]", column.contains(search, autoescape=True))
-    return cast("ColumnElement[bool]", column.icontains(search, autoescape=True))
+        return or_(*(column.contains(search, autoescape=True) for column in columns))
+    return or_(*(column.icontains(search, autoescape=True) for column in columns))
 
 
 def page_of(

@@ -13,7 +13,17 @@ from sqlalchemy import Select, case, func, select
 
 from whago.domain.models import Assignment, Provider, Proxy
 from whago.domain.models.proxies import takes_chips
-from whago.domain.queries.paging import DEFAULT_LIMIT, Order, Page, as_id, as_moment, as_number, as_text, page_of
+from whago.domain.queries.paging import (
+    DEFAULT_LIMIT,
+    Order,
+    Page,
+    as_id,
+    as_moment,
+    as_number,
+    as_text,
+    has_text,
+    page_of,
+)
 from whago.domain.rules.health import ProxyState
 from whago.errors import WhagoError
 from whago.kit.crypto import Vault
@@ -149,9 +159,7 @@ def list_pool(
     if provider_id is not None:
         query = query.where(Proxy.provider_id == provider_id)
     if search:
-        query = query.where(
-            Proxy.proxy_url.icontains(search, autoescape=True) | Proxy.region.icontains(search, autoescape=True)
-        )
+        query = query.where(has_text(search, Proxy.proxy_url, Proxy.region))
     with reading() as db:
         return page_of(
             db,

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Select, and_, func, or_, select
 
 from whago.domain.models import ApiKey, Chip, Plan, RefreshToken, TotpFactor, User
-from whago.domain.queries.paging import DEFAULT_LIMIT, Order, Page, as_id, as_moment, page_of
+from whago.domain.queries.paging import DEFAULT_LIMIT, Order, Page, as_id, as_moment, has_text, page_of
 from whago.domain.rules.roles import Permit, is_staff, may
 from whago.errors import WhagoError
 from whago.kit.db import reading
@@ -171,9 +171,7 @@ def list_users(
     """All users, newest first; ``search`` looks into name and e-mail."""
     query = _query()
     if search:
-        query = query.where(
-            or_(User.name.icontains(search, autoescape=True), User.email.icontains(search, autoescape=True))
-        )
+        query = query.where(has_text(search, User.name, User.email))
     if role is not None:
         query = query.where(User.role == role)
     if plan_id is not None:
