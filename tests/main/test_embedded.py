@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from whago.main.embedded import EmbeddedPostgres, EmbeddedValkey, StartError, private_data_dir
+from whago.main.embedded import EmbeddedPostgres, EmbeddedValkey, StartError, free_port, private_data_dir
 
 
 @pytest.fixture
@@ -222,3 +222,20 @@ def test_valkey_starts_again_on_the_same_folder(folder: Path) -> None:
     server.stop()
     with server:
         assert server.url.split("@")[0] == first
+
+
+def test_a_free_port_is_kept_for_its_server_and_given_to_nobody_else() -> None:
+    port = free_port()
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", port))
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    for _ in range(2):  # a restart included
+        with socket.create_server(("127.0.0.1", port)) as server, socket.create_connection(("127.0.0.1", port)):
+            server.accept()[0].close()
+
+
+def test_no_port_is_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("whago.main.embedded.PORT_SPAN", 3)
+    ports = [free_port() for _ in range(5)]
+    assert len(set(ports)) == 5

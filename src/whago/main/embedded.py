@@ -7,6 +7,7 @@ run as ``nobody``. The same objects serve ``start()``/``stop()`` (tests) and the
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 import shutil
@@ -42,20 +43,31 @@ SHARED_BUFFERS: Final = "64MB"  # small machines come first; the file cache of t
 MAX_WAL_SIZE: Final = "512MB"  # keeps a demo's disk use small
 BROKER_MAX_MEMORY: Final = "256mb"  # a queue that grows past this has no worker: refuse instead of filling the machine
 
+_keepers: list[socket.socket] = []  # of free_port(), one a port
+
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody uses at this moment.
+    """A TCP port of 127.0.0.1 that nobody uses, kept for this process and its children until it ends.
 
-    It lies below the range that the kernel takes for outgoing connections (from 32768 on by default), so that no
-    connection takes it before its server listens.
+    A bound socket that does not listen keeps it: a server with ``SO_REUSEADDR``, as all of ours are, may listen beside
+    it (socket(7)), while no outgoing connection and no other caller of this function, in any process, is given it.
     """
     for _ in range(PORT_TRIES):
-        port = PORT_FLOOR + secrets.randbelow(PORT_SPAN)
-        if port_is_free(HOST, port):
-            return port
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+        with contextlib.suppress(OSError):
+            return _kept(PORT_FLOOR + secrets.randbelow(PORT_SPAN))
+    return _kept(0)
+
+
+def _kept(port: int) -> int:
+    keeper = socket.socket()
+    try:
+        keeper.bind((HOST, port))  # without the option: refused beside another's keeper, and beside a dying connection
+    except OSError:
+        keeper.close()
+        raise
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _keepers.append(keeper)
+    return int(keeper.getsockname()[1])
 
 
 def port_is_free(host: str, port: int) -> bool:
