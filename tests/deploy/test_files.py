@@ -15,6 +15,7 @@ import pytest
 
 from tests.deploy.composition import OURS, ROOT, SERVERS, composition
 from whago.main.cli import CANNOT_START
+from whago.main.file_checkers import COMPOSE, find_checker
 from whago.settings import PREFIX, SECRETS, Settings
 
 UNITS: Final = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
@@ -148,12 +149,14 @@ def test_hadolint_finds_nothing() -> None:
 
 
 def test_docker_compose_takes_the_file() -> None:
-    if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("there is no docker compose here")
-    told = subprocess.run(
-        ["docker", "compose", "config", "--format", "json"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert set(json.loads(told.stdout)["services"]) == {*OURS, *SERVERS}
+    compose = find_checker(COMPOSE)
+    if compose is None:
+        pytest.skip(COMPOSE.advice)
+    told = subprocess.run([compose, "config", "--format", "json"], cwd=ROOT, capture_output=True, text=True, check=True)
+    taken = json.loads(told.stdout)["services"]
+    assert set(taken) == {*OURS, *SERVERS}
+    for name, service in services().items():
+        assert taken[name]["command"] == service["command"], name
 
 
 def test_secrets_are_made_once_and_closed_to_others(tmp_path: Path) -> None:

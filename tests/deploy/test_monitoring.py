@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from typing import Any, Final
@@ -16,6 +15,7 @@ import yaml
 from tests.deploy.composition import ROOT, composition
 from tests.deploy.conftest import Running
 from whago.gateway.protocol.refusal import REFUSALS
+from whago.main.file_checkers import PROMTOOL, find_checker
 from whago.tasks.table import all_clocks
 
 DEPLOY: Final = ROOT / "deploy"
@@ -107,9 +107,9 @@ def test_prometheus_scrapes_the_services_of_the_composition_at_their_ports() -> 
     assert content["rule_files"] == ["alerts.yml"]
 
 
-@pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="promtool is not installed: Debian's package prometheus has it"
-)
 def test_prometheus_itself_takes_the_files() -> None:
+    promtool = find_checker(PROMTOOL)
+    if promtool is None:
+        pytest.skip(PROMTOOL.advice)
     for check in (["rules", "alerts.yml"], ["config", "prometheus.yml"]):
-        subprocess.run(["promtool", "check", *check], cwd=DEPLOY / "prometheus", check=True)
+        subprocess.run([promtool, "check", *check], cwd=DEPLOY / "prometheus", check=True)

@@ -8,11 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from whago.main.chromium import VARIABLE, ChromiumMissing, obtain_chromium
 from whago.main.debian_servers import ServersMissing, obtain_servers
+from whago.main.file_checkers import COMPOSE, PROMTOOL, CheckerMissing, obtain_checker
 from whago.main.leash import StartError
 from whago.main.node import BRIDGE_DIR, install_modules, node_environment, npm_command
 
@@ -52,7 +54,10 @@ def _steps(fast: bool) -> list[Step]:
         Step("bridge check", lambda: _npm("run", "check")),
         Step("bridge tests", lambda: _npm("test")),
     ]
-    return steps if fast else [*steps, Step("Debian's servers", _debian_servers), Step("Chromium", _chromium)]
+    if fast:
+        return steps
+    servers, browser = Step("Debian's servers", _debian_servers), Step("Chromium", _chromium)
+    return [*steps, servers, Step("checkers of files", _file_checkers), browser]
 
 
 def _passes(step: Step) -> bool:
@@ -107,6 +112,13 @@ def _chromium() -> bool:
 def _debian_servers() -> bool:
     """Where they cannot be had, the tests over them are skipped with a sentence; not so in CI."""
     return _told(obtain_servers, ServersMissing) or not os.environ.get(CI)
+
+
+def _file_checkers() -> bool:
+    """Where one cannot be had, its test is skipped with a sentence: a package may leave Debian's mirror any day."""
+    for checker in (PROMTOOL, COMPOSE):
+        _told(partial(obtain_checker, checker), CheckerMissing)
+    return True
 
 
 def _told(action: Callable[[], object], expected: type[Exception]) -> bool:
