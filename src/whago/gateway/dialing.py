@@ -9,12 +9,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from whago.gateway.config import (
-    HEAD_READ_BYTES,
-    KEEPALIVE_IDLE_S,
-    KEEPALIVE_INTERVAL_S,
-    USER_TIMEOUT_S,
-)
+from whago.gateway.config import HEAD_READ_BYTES
 from whago.gateway.control import ChipPass
 from whago.gateway.counters import DOWN, OVERHEAD, CounterFileFull
 from whago.gateway.engine import BROKEN, IN, OUT
@@ -23,19 +18,13 @@ from whago.gateway.plane import Plane
 from whago.gateway.protocol.events import Established, Refuse, Say, Target
 from whago.gateway.resolver import Address
 from whago.gateway.segments import Segment
+from whago.gateway.sockets import send_at_once
 from whago.providers.handshake.upstream import UpstreamHandshake, upstream_handshake
 
 log = structlog.get_logger()
 
 _UNREACHABLE: Final = "upstream_unreachable"
 _TIMED_OUT: Final = (errno.ETIMEDOUT,)
-_OPTIONS: Final = (
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_S * 1000),
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S),
-)
 _OUT_OF_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -140,7 +129,7 @@ class Dial:
         except OSError as error:
             self._owner.dial_failed("too_many_tunnels" if error.errno in _OUT_OF_DESCRIPTORS else _UNREACHABLE)
             return
-        set_options(self.sock)
+        send_at_once(self.sock)
         failure = self.sock.connect_ex(address.sockaddr)
         if failure not in (0, errno.EINPROGRESS):
             self._attempt_failed(failure)
@@ -229,15 +218,6 @@ class Dial:
     def _starve(self) -> None:
         self._plane.engine.set_mask(self.sock.fileno(), 0)
         self._plane.book.starve(self._account, self._owner)
-
-
-def set_options(sock: socket.SocketType) -> None:
-    """Small messages go at once; a peer that is gone is noticed. What a listener accepts inherits its options.
-
-    TCP_USER_TIMEOUT also ends the keepalive (tcp(7)), so the number of its probes need not be set.
-    """
-    for level, option, value in _OPTIONS:
-        sock.setsockopt(level, option, value)
 
 
 def _send_all(sock: socket.SocketType, payload: bytes) -> int:

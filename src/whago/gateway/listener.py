@@ -11,8 +11,8 @@ from typing import Final
 import structlog
 
 from whago.gateway.config import ACCEPTS_PER_TURN, LISTEN_BACKLOG
-from whago.gateway.dialing import set_options
 from whago.gateway.engine import IN, Engine
+from whago.gateway.sockets import send_at_once
 
 log = structlog.get_logger()
 
@@ -43,7 +43,7 @@ class Listener:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if reuse_port:
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            set_options(self._sock)  # accepted sockets inherit them
+            send_at_once(self._sock)
             self._sock.bind((host, port))
             self._sock.listen(LISTEN_BACKLOG)
         except OSError:

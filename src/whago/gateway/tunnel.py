@@ -17,6 +17,7 @@ from whago.gateway.leases import Account
 from whago.gateway.plane import Plane
 from whago.gateway.protocol.events import Target
 from whago.gateway.segments import NOTHING, Counts, Segment
+from whago.gateway.sockets import notice_silence
 
 log = structlog.get_logger()
 
@@ -194,6 +195,8 @@ class Tunnel:
         if self._closing:
             self.end(self._closing)
             return
+        for sock in (self._client, self._upstream):
+            notice_silence(sock)
         limits = self.plane.limits
         half = self.up.done or self.down.done
         due = self.moved_at + (limits.half_closed_idle_s if half else limits.idle_s)
