@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,3 +70,35 @@ def test_every_test_that_a_document_points_to_exists() -> None:
             file = ROOT / name[0]
             assert file.exists(), (path, name)
             assert not name[1] or f"def {name[1]}(" in file.read_text(), (path, name)
+
+
+MEASURED = {  # title in the READMEs: key of the peer in the benchmark's results
+    "**WHAGO**": "ours",
+    "HAProxy": "haproxy",
+    "squid": "squid",
+    "dante": "dante",
+    "tinyproxy": "tinyproxy",
+    "proxy-chain": "proxy-chain",
+    "pproxy": "pproxy",
+    "proxy.py": "proxy.py",
+    "mitmproxy": "mitmproxy",
+}
+FIGURES = {"bulk_cpu_s_per_gb": 2, "setups_per_s": 0, "echo_p50_us": 0, "echo_p99_us": 0, "idle_kib": 1}
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.pt-BR.md"])
+def test_the_gateways_figures_are_those_of_the_benchmarks_own_table(name: str) -> None:
+    results = json.loads((ROOT / "benchmarks" / "gateway" / "results.json").read_text())
+    medians = {peer["key"]: peer["medians"] for peer in results["peers"]}
+    text = (ROOT / name).read_text()
+    if name == "README.pt-BR.md":
+        text = text.translate(str.maketrans(",.", ".,"))
+    for title, key in MEASURED.items():
+        figures = [f"{medians[key][figure]:,.{digits}f}" for figure, digits in FIGURES.items()]
+        assert " | ".join(["", *figures, ""]) in row_of(text, title), title
+
+
+def row_of(text: str, title: str) -> str:
+    rows = [line for line in text.splitlines() if line.replace(",", ".").startswith(f"| {title} ")]
+    assert len(rows) == 1, title
+    return rows[0]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -105,3 +108,19 @@ def test_the_first_start_makes_an_administrator_and_the_next_ones_do_not(databas
     named = load({"WHAGO_DATABASE_URL": database, "WHAGO_ADMIN_EMAIL": "named@whago.local"})
     assert ensure_admin(named, email="named@whago.local", password="other-password")
     assert not ensure_admin(named, email="named@whago.local", password="changed-password")
+
+
+SAYS_WHAT_IS_FROZEN = """
+import gc, uvicorn
+from whago.main.web import run
+uvicorn.run = lambda *_, **__: print(gc.get_freeze_count())
+run("127.0.0.1", 1)
+"""
+
+
+def test_no_request_waits_while_all_that_was_loaded_is_looked_through(database: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "WHAGO_DATABASE_URL": database, "WHAGO_DATA_DIR": str(tmp_path)}
+    told = subprocess.run(
+        [sys.executable, "-c", SAYS_WHAT_IS_FROZEN], env=environment, capture_output=True, text=True, check=True
+    )
+    assert int(told.stdout.split()[-1]) > 100_000
