@@ -24,10 +24,10 @@ from benchmarks.scale.results import Stage, keep, markdown, missed
 from benchmarks.scale.server import FillingPostgres, MeasuredPostgres
 from whago.domain.actions.usage_days import roll_days
 from whago.kit import clock, db
+from whago.kit.collector import spare_the_collector
 from whago.main.embedded import private_data_dir
 from whago.main.migrate import upgrade
 from whago.main.reach import CLOSED_FOLDER
-from whago.main.web import spare_the_collector
 
 HERE: Final = Path(__file__).parent
 BYTES_PER_ROW: Final = 600  # of ledger, rollups, indexes and log

@@ -16,9 +16,18 @@ import pytest
 from tests.conftest import empty_database
 from tests.deploy.composition import OURS, ROOT, Machine, composition
 from whago.main.embedded import free_port, private_data_dir
+from whago.main.file_checkers import Checker, find_checker
 
 PATIENCE_S: Final = 300.0  # for six processes to serve on a busy machine
 CONTAINER_PORTS: Final = ("8000", "3128", "9128", "9148", "9149", "3130")
+
+
+def program_of(checker: Checker) -> Path:
+    """The checker's program. Skips the test where it could not be had."""
+    found = find_checker(checker)
+    if found is None:
+        pytest.skip(checker.advice)
+    return found
 
 
 @dataclass

@@ -94,17 +94,8 @@ class Images:
         shutil.rmtree(root)
         self._run("config", *(f"--env={name}={value}" for name, value in BASE_ENVIRONMENT.items()), python)
         # A pip that pip itself may take out, as in Python's own image.
-        renewed = (
-            "python3",
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--root-user-action=ignore",
-            "--ignore-installed",
-            "pip",
-        )
-        subprocess.run(self.argv(python, *renewed), capture_output=True, timeout=PATIENCE_S, check=True)
+        pip = ("python3", "-m", "pip", "install", "--quiet", "--root-user-action=ignore", "--ignore-installed", "pip")
+        self._run("run", python, "--", *pip)
         self._run("commit", "--quiet", python, "stand-in-python")
         self._run("copy", "--quiet", python, str(self._node()), "/usr/local")
         self._run("commit", "--quiet", python, "stand-in-node")

@@ -14,8 +14,9 @@ from typing import Any, Final
 import pytest
 
 from tests.deploy.composition import OURS, ROOT, SERVERS, composition
+from tests.deploy.conftest import program_of
 from whago.main.cli import CANNOT_START
-from whago.main.file_checkers import COMPOSE, find_checker
+from whago.main.file_checkers import COMPOSE
 from whago.settings import PREFIX, SECRETS, Settings
 
 UNITS: Final = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
@@ -149,10 +150,8 @@ def test_hadolint_finds_nothing() -> None:
 
 
 def test_docker_compose_takes_the_file() -> None:
-    compose = find_checker(COMPOSE)
-    if compose is None:
-        pytest.skip(COMPOSE.advice)
-    told = subprocess.run([compose, "config", "--format", "json"], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = [program_of(COMPOSE), "config", "--format", "json"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     taken = json.loads(told.stdout)["services"]
     assert set(taken) == {*OURS, *SERVERS}
     for name, service in services().items():

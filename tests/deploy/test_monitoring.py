@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from tests.deploy.composition import ROOT, composition
-from tests.deploy.conftest import Running
+from tests.deploy.conftest import Running, program_of
 from whago.gateway.protocol.refusal import REFUSALS
-from whago.main.file_checkers import PROMTOOL, find_checker
+from whago.main.file_checkers import PROMTOOL
 from whago.tasks.table import all_clocks
 
 DEPLOY: Final = ROOT / "deploy"
@@ -108,8 +108,5 @@ def test_prometheus_scrapes_the_services_of_the_composition_at_their_ports() -> 
 
 
 def test_prometheus_itself_takes_the_files() -> None:
-    promtool = find_checker(PROMTOOL)
-    if promtool is None:
-        pytest.skip(PROMTOOL.advice)
     for check in (["rules", "alerts.yml"], ["config", "prometheus.yml"]):
-        subprocess.run([promtool, "check", *check], cwd=DEPLOY / "prometheus", check=True)
+        subprocess.run([program_of(PROMTOOL), "check", *check], cwd=DEPLOY / "prometheus", check=True)

@@ -17,11 +17,15 @@ from whago.main.chromium import VARIABLE, obtain_chromium
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def pytest_over(database_url: str, broker_url: str, *arguments: str) -> list[str]:
+    """The command that runs tests on these servers instead of the embedded ones."""
+    servers = ["--postgres-url", normalise(database_url), "--broker-url", broker_url]
+    return [sys.executable, "-P", "-m", "pytest", "-p", "no:cacheprovider", *servers, *arguments]
+
+
 def main() -> int:
     with DebianPostgres() as postgres, DebianRedis() as redis:
-        database = normalise(postgres.another_database("again"))
-        servers = ["--postgres-url", database, "--broker-url", redis.url()]
-        command = [sys.executable, "-P", "-m", "pytest", "-p", "no:cacheprovider", *servers, *sys.argv[1:]]
+        command = pytest_over(postgres.another_database("again"), redis.url(), *sys.argv[1:])
         environment = {**os.environ, VARIABLE: str(obtain_chromium())}
         return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 

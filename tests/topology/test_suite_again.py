@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
+from tests.topology.again import ROOT, pytest_over
 from tests.topology.debian import DebianRedis
-from whago.kit.db import normalise
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-ROOT = Path(__file__).resolve().parents[2]
 SELECTION = (
     "tests/actions/test_lease_quota.py",
     "tests/actions/test_record_usage.py",
@@ -26,8 +23,7 @@ KILLS = 3  # the thirty moments are tried over the embedded server
 
 
 def test_quota_ledger_clocks_and_faults_hold_over_debians_servers(own_database: str, debian_redis: DebianRedis) -> None:
-    servers = ["--postgres-url", normalise(own_database), "--broker-url", debian_redis.url()]
-    command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--kills", str(KILLS)]
-    done = subprocess.run([*command, *servers, *SELECTION], cwd=ROOT, capture_output=True, text=True, check=False)
+    command = pytest_over(own_database, debian_redis.url(), "-q", "--kills", str(KILLS), *SELECTION)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-8000:]
     assert "skipped" not in done.stdout

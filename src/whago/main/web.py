@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 from urllib.parse import urlsplit
 
 import uvicorn
 
 from whago.errors import SettingsError
 from whago.kit import db, log
+from whago.kit.collector import spare_the_collector
 from whago.main.engines import bridge_fleet, gateway_address
 from whago.main.post import courier_of
 from whago.main.secret import secret_keys
@@ -52,12 +52,6 @@ def run(host: str, port: int) -> None:
         timeout_graceful_shutdown=DRAIN_S,
         backlog=BACKLOG,
     )
-
-
-def spare_the_collector() -> None:
-    """What was loaded at the start stays: looking through all of it takes a tenth of a second, while requests wait."""
-    gc.collect()
-    gc.freeze()
 
 
 def web_config(settings: Settings) -> WebConfig:
