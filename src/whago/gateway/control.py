@@ -103,8 +103,8 @@ class TunnelUsage:
     bytes_up: int
     bytes_down: int
     overhead: int  # the exchange with the upstream before the tunnel, both directions
-    started_at: datetime  # first byte of this row
-    last_at: datetime  # last byte of this row
+    started_us: int  # first byte of this row, in microseconds since 1970
+    last_us: int  # last byte of this row
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,14 +184,15 @@ def _usage(cells: memoryview, identity: bytes) -> TunnelUsage:
         bytes_up=cells[UP],
         bytes_down=cells[DOWN],
         overhead=cells[OVERHEAD],
-        started_at=moment(started),
-        last_at=moment(cells[LAST]),
+        started_us=_of_a_calendar(started),
+        last_us=_of_a_calendar(cells[LAST]),
     )
 
 
-def moment(micros: int) -> datetime:
-    """Microseconds since 1970 as an aware time, exactly."""
-    return datetime.fromtimestamp(micros / 1_000_000, UTC)  # a float holds microseconds until the year 2255
+def _of_a_calendar(micros: int) -> int:
+    """The same microseconds since 1970. Raises ValueError, OverflowError or OSError when no calendar has them."""
+    datetime.fromtimestamp(micros // 1_000_000, UTC)
+    return micros
 
 
 def pack_identity(tunnel_id: int, whose: bytes, price_id: int, hour_s: int, started_us: int) -> bytes:

@@ -8,7 +8,7 @@ from typing import Final
 
 from whago.gateway.calendar import BillingCalendar
 from whago.gateway.control import ChipPass, TunnelUsage
-from whago.gateway.counters import DOWN, LAST, OVERHEAD, UP, CounterFile, moment, pack_identity
+from whago.gateway.counters import DOWN, LAST, OVERHEAD, UP, CounterFile, pack_identity
 
 Counts = tuple[int, int, int]
 """Bytes up, down and overhead."""
@@ -85,8 +85,8 @@ class Segment:
             bytes_up=cells[base + UP],
             bytes_down=cells[base + DOWN],
             overhead=cells[base + OVERHEAD],
-            started_at=moment(self._started_us),
-            last_at=moment(cells[base + LAST]),
+            started_us=self._started_us,
+            last_us=cells[base + LAST],
         )
 
     def free(self, file: CounterFile) -> None:

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
+import psycopg
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
 from whago.errors import WhagoError
+from whago.kit import packed
 
 CHANNEL = "whago"  # LISTEN / NOTIFY channel that gateways follow
 POOL_SIZE = 10  # per process; five processes stay far below the embedded server's limit
@@ -54,6 +56,7 @@ def connect(
     ``pool_size`` connections are kept; ``most`` bounds those at a busy moment (None: ``POOL_OVERFLOW`` more).
     """
     global _sessions, _engine
+    packed.register(psycopg.adapters)
     kept = min(pool_size, most or pool_size)
     limits = {
         "timezone": "UTC",
@@ -67,6 +70,7 @@ def connect(
         max_overflow=POOL_OVERFLOW if most is None else most - kept,
         pool_timeout=POOL_PATIENCE_S,
         pool_pre_ping=True,
+        pool_use_lifo=True,  # the same few connections are used: their caches are warm and statements prepared
         connect_args={
             "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
             **REACHING,

@@ -7,6 +7,9 @@ import hashlib
 import secrets
 from uuid import UUID, uuid4
 
+ID_BYTES = 16
+_RANDOM_BITS = ~(0xF << 76 | 0b11 << 62)  # RFC 9562 section 5.4: all but the version and the variant
+_VERSION_4 = 4 << 76 | 0b10 << 62
 TOKEN_BYTES = 32  # 256 bits: an online or offline guess is out of reach, so a plain SHA-256 is enough to store it
 CODE_CHARS = 10
 CODE_SIGNS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"  # without 0, 1, O and I
@@ -17,6 +20,13 @@ RECOVERY_GROUPS = 5  # of five signs: 125 bits, more than the 112 from which a p
 def new_id() -> UUID:
     """A random identifier (UUID version 4, RFC 9562)."""
     return uuid4()
+
+
+def new_id_numbers(count: int) -> list[int]:
+    """As many random identifiers as the integers of ``UUID.int``: thousands for the price of a few ``UUID`` objects."""
+    drawn = secrets.token_bytes(ID_BYTES * count)
+    places = range(0, len(drawn), ID_BYTES)
+    return [int.from_bytes(drawn[at : at + ID_BYTES], "big") & _RANDOM_BITS | _VERSION_4 for at in places]
 
 
 def new_token() -> str:

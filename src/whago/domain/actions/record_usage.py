@@ -34,6 +34,7 @@ from whago.domain.models.usage import CustomerMonth
 from whago.domain.rules.channels import EXHAUSTED_PERCENT, passed_threshold
 from whago.domain.rules.months import billing_month
 from whago.domain.rules.thresholds import WARNING_PERCENT, OnLimit, is_spent, is_warned
+from whago.kit.clock import microseconds
 from whago.kit.db import signal, transaction
 
 AFTER_THE_WARNING = timedelta(microseconds=1)  # one report may raise both notices: lists show them in this order
@@ -58,6 +59,14 @@ class MeteredUsage:
     overhead: int
     started_at: datetime
     last_at: datetime
+
+    @property
+    def started_us(self) -> int:
+        return microseconds(self.started_at)
+
+    @property
+    def last_us(self) -> int:
+        return microseconds(self.last_at)
 
 
 def record_usage(

@@ -20,7 +20,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from whago.domain.models.usage import CustomerMonth
-from whago.kit.rows import array_literal
+from whago.kit.clock import microseconds
+from whago.kit.ids import new_id_numbers
+from whago.kit.packed import Bigints, Column, Days, Moments, Uuids
 
 Key = tuple[int, datetime, int]
 """Tunnel id, clock hour and price: what a row is known by within one boot and month."""
@@ -50,9 +52,14 @@ class Metered(Protocol):
     @property
     def overhead(self) -> int: ...
     @property
-    def started_at(self) -> datetime: ...
+    def started_us(self) -> int:
+        """Its first byte, in microseconds since 1970."""
+        ...
+
     @property
-    def last_at(self) -> datetime: ...
+    def last_us(self) -> int:
+        """Its newest byte, in microseconds since 1970."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +83,14 @@ class MovedMonth:
         return self.user_id, self.month_year
 
 
-_TOLD: Final = (
-    *("tunnel_id", "user_id", "chip_id", "proxy_id", "assignment_id", "price_id", "hour"),
-    *("bytes_up", "bytes_down", "overhead", "started_at", "last_at"),
-)
-_GETTERS: Final[dict[str, Callable[[Metered], Any]]] = {name: attrgetter(name) for name in _TOLD}
+_TOLD: Final[dict[str, type[Column]]] = {
+    **dict.fromkeys(("tunnel_id", "price_id", "bytes_up", "bytes_down", "overhead"), Bigints),
+    **dict.fromkeys(("user_id", "chip_id", "proxy_id", "assignment_id"), Uuids),
+    **dict.fromkeys(("started_us", "last_us"), Moments),
+}
+_GETTERS: Final[dict[str, Callable[[Metered], Any]]] = {
+    name: attrgetter(f"{name}.int" if kind is Uuids else name) for name, kind in _TOLD.items()
+}
 
 # 40 places in the division are exact for prices of 6 places per 2^30 bytes, so that a cost is rounded only once, to 15.
 # The fence (OFFSET 0) makes each row look up its old one: statistics do not know a boot that began a minute ago, and a
@@ -92,11 +102,11 @@ _PUT: Final = text(
             CAST(:tunnel_id AS bigint[]), CAST(:user_id AS uuid[]), CAST(:chip_id AS uuid[]),
             CAST(:proxy_id AS uuid[]), CAST(:assignment_id AS uuid[]), CAST(:price_id AS bigint[]),
             CAST(:hour AS timestamptz[]), CAST(:bytes_up AS bigint[]), CAST(:bytes_down AS bigint[]),
-            CAST(:overhead AS bigint[]), CAST(:started_at AS timestamptz[]),
-            CAST(:last_at AS timestamptz[]), CAST(:month_year AS date[])
+            CAST(:overhead AS bigint[]), CAST(:started_us AS timestamptz[]),
+            CAST(:last_us AS timestamptz[]), CAST(:month_year AS date[]), CAST(:id AS uuid[])
         ) AS row (
             tunnel_id, user_id, chip_id, proxy_id, assignment_id, price_id, hour, bytes_up, bytes_down, overhead,
-            started_at, last_at, month_year
+            started_at, last_at, month_year, id
         )
     ), moved AS (
         SELECT m.*, round(CAST(total * cost_per_gb AS numeric(80, 40)) / bytes_per_gb, 15) AS cost
@@ -107,7 +117,8 @@ _PUT: Final = text(
                    greatest(told.bytes_up, old.bytes_up) + greatest(told.bytes_down, old.bytes_down)
                    + greatest(told.overhead, old.overhead) AS total,
                    least(told.started_at, old.session_start) AS began, greatest(told.last_at, old.session_end) AS ended,
-                   coalesce(old.bytes_transferred, 0) AS before, coalesce(old.cost, 0) AS cost_before
+                   coalesce(old.bytes_transferred, 0) AS before, coalesce(old.cost, 0) AS cost_before,
+                   old.boot_id IS NULL AS is_new
               FROM told
               LEFT JOIN proxy_provider_prices price ON price.id = told.price_id
               LEFT JOIN LATERAL (
@@ -118,15 +129,26 @@ _PUT: Final = text(
               ) old ON true
           ) m
          WHERE total <> before
-    ), written AS (
+    ), begun AS (
         INSERT INTO proxy_usage_logs (
-            month_year, boot_id, tunnel_id, hour, price_id, user_id, chip_id, proxy_id, provider_id, assignment_id,
+            id, month_year, boot_id, tunnel_id, hour, price_id, user_id, chip_id, proxy_id, provider_id, assignment_id,
             bytes_up, bytes_down, overhead, bytes_transferred, session_start, session_end,
             cost_per_gb, bytes_per_gb, cost, is_demo
         )
-        SELECT month_year, :boot_id, tunnel_id, hour, price_id, user_id, chip_id, proxy_id, provider_id, assignment_id,
+        SELECT id, month_year, :boot_id, tunnel_id, hour, price_id, user_id, chip_id, proxy_id, provider_id, assignment_id,
                up, down, over, total, began, ended, cost_per_gb, bytes_per_gb, cost, :is_demo
           FROM moved
+         WHERE is_new
+    ), continued AS (
+        INSERT INTO proxy_usage_logs (
+            id, month_year, boot_id, tunnel_id, hour, price_id, user_id, chip_id, proxy_id, provider_id, assignment_id,
+            bytes_up, bytes_down, overhead, bytes_transferred, session_start, session_end,
+            cost_per_gb, bytes_per_gb, cost, is_demo
+        )
+        SELECT id, month_year, :boot_id, tunnel_id, hour, price_id, user_id, chip_id, proxy_id, provider_id, assignment_id,
+               up, down, over, total, began, ended, cost_per_gb, bytes_per_gb, cost, :is_demo
+          FROM moved
+         WHERE NOT is_new
             ON CONFLICT (month_year, boot_id, tunnel_id, hour, price_id) DO UPDATE
            SET bytes_up = excluded.bytes_up, bytes_down = excluded.bytes_down, overhead = excluded.overhead,
                bytes_transferred = excluded.bytes_transferred, session_start = excluded.session_start,
@@ -192,9 +214,12 @@ def put_rows(
     if not usages:
         return []
     one_each = _greatest_of_each_key(usages)
-    told = {name: array_literal(list(map(getter, one_each))) for name, getter in _GETTERS.items()}
-    month_year = array_literal([months[usage.hour] for usage in one_each])
-    rows = db.execute(_PUT, {**told, "month_year": month_year, "boot_id": boot_id, "now": now, "is_demo": is_demo})
+    begins = {hour: microseconds(hour) for hour in months}
+    told = {name: kind(list(map(_GETTERS[name], one_each))) for name, kind in _TOLD.items()}
+    told["hour"] = Moments([begins[usage.hour] for usage in one_each])
+    told["id"] = Uuids(new_id_numbers(len(one_each)))
+    told["month_year"] = Days([months[usage.hour] for usage in one_each])
+    rows = db.execute(_PUT, {**told, "boot_id": boot_id, "now": now, "is_demo": is_demo})
     return [MovedMonth(*row) for row in rows]
 
 
