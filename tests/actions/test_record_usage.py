@@ -102,6 +102,7 @@ def test_a_report_of_many_tunnels_keeps_each_row_as_it_was_told() -> None:
             tunnel_id=number,
             bytes_up=number,
             bytes_down=2 * number,
+            started_at=NOW - timedelta(microseconds=number),
             last_at=NOW + timedelta(microseconds=number),
         )
         for number in range(1, 301)
@@ -110,13 +111,28 @@ def test_a_report_of_many_tunnels_keeps_each_row_as_it_was_told() -> None:
     assert added == sum(3 * number + 50 for number in range(1, 301))
     with transaction() as db:
         rows = db.scalars(select(UsageLog).where(UsageLog.boot_id == boot).order_by(UsageLog.tunnel_id)).all()
-    assert [(row.tunnel_id, row.bytes_up, row.bytes_down, row.session_end) for row in rows] == [
-        (usage.tunnel_id, usage.bytes_up, usage.bytes_down, usage.last_at) for usage in told
+    assert [(row.tunnel_id, row.bytes_up, row.bytes_down, row.session_start, row.session_end) for row in rows] == [
+        (usage.tunnel_id, usage.bytes_up, usage.bytes_down, usage.started_at, usage.last_at) for usage in told
     ]
     assert {(row.user_id, row.chip_id, row.proxy_id, row.assignment_id, row.hour, row.is_demo) for row in rows} == {
         (user.id, one.chip_id, one.proxy_id, one.assignment_id, one.hour, True)
     }
     assert len({row.id for row in rows}) == 300
+
+
+def test_a_report_with_new_rows_beside_older_ones_adds_what_is_new_of_both() -> None:
+    make_ready_pool()
+    user, boot = make_user("enterprise"), a_boot()
+    one = a_usage(user)
+    record_usage(boot, [one], now=NOW, tz=TZ)
+    with transaction() as db:
+        first_id = db.scalar(select(UsageLog.id))
+    told = [dataclasses.replace(one, tunnel_id=number, bytes_up=150) for number in (1, 2)]
+    assert record_usage(boot, told, now=NOW, tz=TZ) == 50 + 1200
+    with transaction() as db:
+        rows = db.execute(select(UsageLog.tunnel_id, UsageLog.id, UsageLog.bytes_up).order_by(UsageLog.tunnel_id)).all()
+    assert [(row.tunnel_id, row.bytes_up) for row in rows] == [(1, 150), (2, 150)]
+    assert rows[0].id == first_id, "a row keeps its name"
 
 
 def test_an_older_report_that_comes_late_takes_nothing_back() -> None:

@@ -36,7 +36,7 @@ from whago.gateway.counters import (
 )
 from whago.gateway.settle import settle_dead
 
-MOMENT = datetime(2025, 11, 3, 14, 5, 6, 789012, tzinfo=UTC)
+MOMENT_US = 1_762_178_706_789_012  # 2025-11-03 14:05:06.789012 UTC
 
 
 def usage(tunnel_id: int = 1, price_id: int = 5) -> TunnelUsage:
@@ -51,16 +51,15 @@ def usage(tunnel_id: int = 1, price_id: int = 5) -> TunnelUsage:
         bytes_up=0,
         bytes_down=0,
         overhead=0,
-        started_at=MOMENT,
-        last_at=MOMENT,
+        started_us=MOMENT_US,
+        last_us=MOMENT_US,
     )
 
 
 def open_slot(file: CounterFile, opened: TunnelUsage) -> Slot:
-    started_us = int(opened.started_at.timestamp()) * 1_000_000 + opened.started_at.microsecond
     whose = b"".join(one.bytes for one in (opened.user_id, opened.chip_id, opened.proxy_id, opened.assignment_id))
-    identity = pack_identity(opened.tunnel_id, whose, opened.price_id, int(opened.hour.timestamp()), started_us)
-    return file.open_slot(identity, started_us)
+    identity = pack_identity(opened.tunnel_id, whose, opened.price_id, int(opened.hour.timestamp()), opened.started_us)
+    return file.open_slot(identity, opened.started_us)
 
 
 @pytest.fixture

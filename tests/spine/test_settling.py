@@ -23,7 +23,7 @@ from whago.domain.models import Assignment, QuotaLease, User
 from whago.domain.rules.lease import SERVER_VALID_S, Recall, Spent
 from whago.domain.rules.months import billing_month, usage_hour
 from whago.errors import WhagoError
-from whago.gateway.counters import OVERHEAD, UP, CounterFile, pack_identity
+from whago.gateway.counters import DOWN, OVERHEAD, UP, CounterFile, pack_identity
 from whago.gateway.postgres import PostgresControl
 from whago.gateway.settle import settle_dead
 from whago.kit import clock
@@ -56,7 +56,9 @@ def boot() -> UUID:
     return boot_id
 
 
-def dead_file(folder: Path, boot_id: UUID, user: User, tz: ZoneInfo, price_id: int | None = None) -> Path:
+def dead_file(
+    folder: Path, boot_id: UUID, user: User, tz: ZoneInfo, price_id: int | None = None, down: int = 0
+) -> Path:
     """What a killed boot leaves that has moved USED bytes of a chip and reported none of them."""
     chip = make_chip(user)
     with transaction() as db:
@@ -67,7 +69,7 @@ def dead_file(folder: Path, boot_id: UUID, user: User, tz: ZoneInfo, price_id: i
     file = CounterFile(folder, boot_id)
     hour_s = int(usage_hour(clock.now(), tz).timestamp())
     cells, base = file.open_slot(pack_identity(1, whose, price, hour_s, now_us), now_us)
-    cells[base + UP], cells[base + OVERHEAD] = USED - 300, 300
+    cells[base + UP], cells[base + DOWN], cells[base + OVERHEAD] = USED - 300, down, 300
     file.close()
     return file.path
 
@@ -149,11 +151,14 @@ def test_a_settled_boot_gets_nothing_any_more(
     assert month_of(user.id).leased_bytes == 0
 
 
-def test_counters_of_another_installation_are_set_aside_and_ours_are_settled(
-    database: str, vault: Vault, tz: ZoneInfo, user: User, tmp_path: Path
+@pytest.mark.parametrize(
+    "strange", [{"price_id": 999_999}, {"down": (1 << 64) - 1}], ids=["another installation's price", "nonsense"]
+)
+def test_counters_that_no_ledger_takes_are_set_aside_and_ours_are_settled(
+    database: str, vault: Vault, tz: ZoneInfo, user: User, tmp_path: Path, strange: dict[str, int]
 ) -> None:
     boots = sorted(boot() for _ in range(3))
-    foreign = dead_file(tmp_path, boots[0], user, tz, price_id=999_999)
+    foreign = dead_file(tmp_path, boots[0], user, tz, **strange)
     for boot_id in boots[1:]:
         dead_file(tmp_path, boot_id, user, tz)
     with control(database, vault, tz) as settler, structlog.testing.capture_logs() as lines:

@@ -73,7 +73,7 @@ class Connection:
     _account: Account
     _answer: Answer
     _handshake: ClientHandshake
-    _target: Target
+    _target: Allowed
 
     def __init__(self, desk: Desk, sock: socket.SocketType) -> None:
         self._desk = desk
@@ -248,7 +248,7 @@ class Connection:
         if problem:
             self.refuse(problem)
             return
-        self._target = Target(judged.host, judged.port)
+        self._target = judged
         self.chip_pass = answer
         desk.registry.join(self)
         self._prepare()

@@ -32,6 +32,7 @@ FIRST_SLOTS: Final = 1024  # 136 KiB, whole pages: a small gateway never grows
 MAX_SLOTS: Final = 1 << 20  # 136 MiB: more than a process has descriptors for, at any closing rate
 
 _HEADER: Final = struct.Struct("<8sII16sI")
+_COUNTS: Final = struct.Struct("<QQQQ")  # last, up, down, overhead
 _IDENTITY: Final = struct.Struct("<Q64sqqQ")  # tunnel, whose, price, hour, started
 _WHOSE: Final = struct.Struct("16s16s16s16s")  # user, chip, proxy, assignment
 _SEALED: Final = 1 << 32  # above the checksum, so that a seal is never 0
@@ -81,9 +82,7 @@ class CounterFile:
     def open_slot(self, identity: bytes, now_us: int) -> Slot:
         """Take a slot whose counters are 0; ``identity`` comes from ``pack_identity``. Raises CounterFileFull."""
         cells, base = self._free.pop() if self._free else self._fresh()
-        cells[base + LAST] = now_us
-        cells[base + UP] = cells[base + DOWN] = cells[base + OVERHEAD] = 0
-        cells[base + IDENTITY : base + SLOT_CELLS] = memoryview(identity).cast("Q")
+        cells[base + LAST : base + SLOT_CELLS] = memoryview(_COUNTS.pack(now_us, 0, 0, 0) + identity).cast("Q")
         cells[base + SEAL] = _seal(identity)
         self.live_slots += 1
         return cells, base

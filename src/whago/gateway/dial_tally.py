@@ -15,6 +15,7 @@ ESTABLISHED: Final = "established"
 
 @dataclass(slots=True)
 class _Session:
+    assignment_id: UUID
     proxy_id: UUID
     established: int = 0
     took_s: float = 0.0
@@ -45,17 +46,18 @@ class DialTally:
     def take(self) -> list[ProxyDials]:
         """All of it; the tally is empty afterwards."""
         taken, self._sessions = self._sessions, {}
-        return [dials for key, session in taken.items() for dials in _told(UUID(int=key), session)]
+        return [dials for session in taken.values() for dials in _told(session)]
 
     def _of(self, chip_pass: ChipPass) -> _Session:
         key = chip_pass.assignment_id.int
         session = self._sessions.get(key)
         if session is None:
-            session = self._sessions[key] = _Session(chip_pass.proxy_id)
+            session = self._sessions[key] = _Session(chip_pass.assignment_id, chip_pass.proxy_id)
         return session
 
 
-def _told(assignment_id: UUID, session: _Session) -> Iterator[ProxyDials]:
+def _told(session: _Session) -> Iterator[ProxyDials]:
+    assignment_id = session.assignment_id
     if session.established:
         took_ms = round(session.took_s * 1000)
         yield ProxyDials(assignment_id, session.proxy_id, ESTABLISHED, session.established, took_ms=took_ms)

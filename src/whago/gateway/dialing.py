@@ -9,13 +9,14 @@ from typing import Final, Protocol
 
 import structlog
 
+from whago.domain.rules.egress import Allowed
 from whago.gateway.config import HEAD_READ_BYTES
 from whago.gateway.control import ChipPass
 from whago.gateway.counters import DOWN, OVERHEAD, CounterFileFull
 from whago.gateway.engine import BROKEN, IN, OUT
 from whago.gateway.leases import Account, Spender
 from whago.gateway.plane import Plane
-from whago.gateway.protocol.events import Established, Refuse, Say, Target
+from whago.gateway.protocol.events import Established, Refuse, Say
 from whago.gateway.resolver import Address
 from whago.gateway.segments import Segment
 from whago.gateway.sockets import send_at_once
@@ -70,7 +71,7 @@ class Dial:
         self.segment: Segment | None = None
         self.tunnel_id = 0
 
-    def start(self, target: Target) -> None:
+    def start(self, target: Allowed) -> None:
         upstream = self.chip_pass.upstream
         try:
             self._handshake = upstream_handshake(

@@ -23,6 +23,9 @@ from whago.gateway.pipes import SPLICE_FLAGS, Pipe
 if TYPE_CHECKING:
     from whago.gateway.tunnel import Tunnel
 
+_INPUT: Final = IN | BROKEN
+_ROOM: Final = OUT | BROKEN
+
 SMALL_BYTES: Final = 16 * 1024  # below it two system calls and a pipe cost more than a copy
 SMALL_READS: Final = 4  # this many in a row, and the bulk transfer is over
 
@@ -59,26 +62,13 @@ class Flow:
 
     def ready(self, events: int) -> None:
         """The source socket has news: room for the other direction, or input for this one."""
-        if events & (OUT | BROKEN) and self.other.blocked:
+        if events & _ROOM and self.other.blocked:
             self.other.flush()
-        if events & (IN | BROKEN) and self.reading:
-            self.pump()
+        if events & _INPUT and self.reading:
+            self._pump()
 
     def abort(self, reason: str) -> None:
         self.tunnel.end(reason)
-
-    def pump(self) -> None:
-        """Move what is there, once: at most one buffer, or one pipe."""
-        tunnel = self.tunnel
-        if tunnel.segment.epoch != tunnel.plane.calendar.epoch and not tunnel.next_segment():
-            return
-        room = tunnel.account.left
-        if room <= 0:
-            self._starve()
-        elif self.bulk:
-            self._pump_bulk(room)
-        else:
-            self._pump_plain(room)
 
     def flush(self) -> None:
         """Send on what is in flight; then read again."""
@@ -109,10 +99,16 @@ class Flow:
             self.tunnel.plane.pipes.give_back(self.pipe)
             self.pipe = None
 
-    def _pump_plain(self, room: int) -> None:
-        """The way of every small message, so it makes as few calls as it can."""
+    def _pump(self) -> None:
+        """Move what is there, once: at most one buffer, or one pipe. Every small message comes this way: few calls."""
         tunnel = self.tunnel
         plane = tunnel.plane
+        if tunnel.segment.epoch != plane.calendar.epoch and not tunnel.next_segment():
+            return
+        account = tunnel.account
+        room = account.left
+        if (room <= 0 or self.bulk) and self._pump_otherwise(room):
+            return
         buffer = plane.buffer
         try:
             count = self.source.recv_into(buffer, room if room < READ_BYTES else READ_BYTES)
@@ -124,7 +120,7 @@ class Flow:
         if not count:
             self._end_of_input()
             return
-        plane.charge(tunnel.account, tunnel.segment, self.cell, count)
+        plane.charge(account, tunnel.segment, self.cell, count)
         tunnel.moved_at = plane.engine.now
         try:
             sent = self.target.send(buffer[:count])
@@ -137,6 +133,13 @@ class Flow:
         elif count == READ_BYTES:
             self.bulk = plane.pipes.usable
 
+    def _pump_otherwise(self, room: int) -> bool:
+        """Without a lease, or in bulk. False: no pipe is to be had, so this is to be moved plainly."""
+        if room > 0:
+            return self._pump_bulk(room)
+        self._starve()
+        return True
+
     def _took_less(self, chunk: memoryview, sent: int) -> None:
         """The target took only ``sent`` bytes of what was counted, -1 when it is broken."""
         self._not_on_the_wire(len(chunk) - max(sent, 0))
@@ -146,22 +149,23 @@ class Flow:
             self.pending = bytes(chunk[sent:])
             self._block()
 
-    def _pump_bulk(self, room: int) -> None:
+    def _pump_bulk(self, room: int) -> bool:
+        """False: there is no pipe to be had, and nothing was moved."""
         pipe = self.tunnel.plane.pipes.take()
         if pipe is None:
             self.bulk = False
-            self._pump_plain(room)
-            return
+            return False
         self.pipe = pipe
         count = self._fill(pipe, min(room, pipe.size, TURN_BYTES))
         if count <= 0:
-            return
+            return True
         self.small_reads = self.small_reads + 1 if count < SMALL_BYTES else 0
         if self.small_reads >= SMALL_READS:
             self.bulk = False
             self.small_reads = 0
         if not self._drain(pipe) and self.pipe is not None:
             self._block()
+        return True
 
     def _fill(self, pipe: Pipe, limit: int) -> int:
         """Bytes that went from the source into the empty pipe; 0 or less: nothing to send on."""

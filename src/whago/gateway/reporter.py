@@ -20,7 +20,7 @@ from whago.gateway.watch import Watch
 
 log = structlog.get_logger()
 
-MAX_ROWS: Final = 2000  # of one report: a transaction of tens of milliseconds, so that leases are not kept waiting
+MAX_ROWS: Final = 4000  # of one report: a transaction of tens of milliseconds, so that leases are not kept waiting
 HEARTBEAT_S: Final = 5.0  # an empty report renews the leases and tells that this boot lives
 
 

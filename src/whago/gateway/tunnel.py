@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from whago.domain.rules.egress import Allowed
 from whago.gateway.closing import close_client, close_upstream
 from whago.gateway.config import LINGER_S
 from whago.gateway.control import ChipPass
@@ -15,7 +16,6 @@ from whago.gateway.engine import IN, OUT
 from whago.gateway.flow import DownFlow, UpFlow
 from whago.gateway.leases import Account
 from whago.gateway.plane import Plane
-from whago.gateway.protocol.events import Target
 from whago.gateway.segments import NOTHING, Counts, Segment
 from whago.gateway.sockets import notice_silence
 
@@ -46,7 +46,7 @@ class Tunnel:
         account: Account,
         segment: Segment,
         tunnel_id: int,
-        target: Target,
+        target: Allowed,
         client: socket.SocketType,
         upstream: socket.SocketType,
     ) -> None:
@@ -73,18 +73,20 @@ class Tunnel:
         ``to_upstream``: what came behind the client's handshake; not counted yet.
         """
         plane = self.plane
-        plane.tally.open_tunnels += 1
-        plane.tally.tunnels_started += 1
-        plane.engine.hand_over(self._client.fileno(), self.up)
-        plane.engine.hand_over(self._upstream.fileno(), self.down)
-        plane.engine.wheel.set(self, plane.engine.now + plane.limits.first_look_s)
+        engine, tally = plane.engine, plane.tally
+        tally.open_tunnels += 1
+        tally.tunnels_started += 1
+        client = self._client.fileno()
+        engine.hand_over(client, self.up)
+        engine.hand_over(self._upstream.fileno(), self.down)
+        engine.wheel.set(self, engine.now + plane.limits.first_look_s)
         if to_client:
             self.down.begin_with(to_client)
             self.down.flush()
         if to_upstream and not self._closing:
             self.up.begin_with(to_upstream)
             self.up.flush()
-        if not self._closing:
+        if to_client or to_upstream or engine.masks[client] != IN:  # else both wait for input, as they should
             self.rearm()
 
     # Called by the flows as bytes move.

@@ -26,7 +26,9 @@ class Wheel:
 
     def set(self, timed: Timed, deadline: float) -> None:
         """Set or move the one deadline of ``timed``."""
-        number = max(int(deadline / GRAIN_S) + 1, self._turned + 1)
+        number = int(deadline / GRAIN_S) + 1
+        if number <= self._turned:
+            number = self._turned + 1
         if number == timed.bucket:
             return
         if timed.bucket:

@@ -10,7 +10,6 @@ import struct
 from collections.abc import Sequence
 from datetime import date
 from typing import Any, ClassVar, Final
-from uuid import UUID
 
 import psycopg
 from psycopg.adapt import AdaptersMap, Dumper
