@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from whago.gateway.config import READ_BYTES, TURN_BYTES
@@ -34,17 +35,18 @@ class Flow:
     """``reading``: waits for input; ``blocked``: waits for room at the target; ``done``: the end was passed on."""
 
     __slots__ = (
-        "blocked", "bulk", "done", "ended", "other", "pending", "pipe", "reading", "small_reads", "source", "target",
-        "tunnel",
+        "blocked", "bulk", "cell", "done", "ended", "other", "pending", "pipe", "reading", "small_reads", "source",
+        "target", "tunnel", "way",
     )  # fmt: skip
 
-    cell: int  # of the counters
     other: Flow
 
-    def __init__(self, tunnel: Tunnel, source: socket.SocketType, target: socket.SocketType) -> None:
+    def __init__(self, tunnel: Tunnel, source: socket.SocketType, target: socket.SocketType, way: Way) -> None:
         self.tunnel = tunnel
         self.source = source
         self.target = target
+        self.way = way
+        self.cell = way.cell
         self.pending = b""
         self.pipe: Pipe | None = None
         self.bulk = False
@@ -72,7 +74,7 @@ class Flow:
 
     def flush(self) -> None:
         """Send on what is in flight; then read again."""
-        sent_all = self._drain(self.pipe) if self.pipe is not None else self._flush_pending()
+        sent_all = self.way.drain(self, self.pipe) if self.pipe is not None else self.way.flush_pending(self)
         if sent_all:
             self.blocked = False
             if self.ended:
@@ -115,7 +117,7 @@ class Flow:
         except BlockingIOError:
             return
         except OSError:
-            self._source_broken()
+            self.tunnel.end(self.way.source_reset)
             return
         if not count:
             self._end_of_input()
@@ -137,14 +139,14 @@ class Flow:
         """Without a lease, or in bulk. False: no pipe is to be had, so this is to be moved plainly."""
         if room > 0:
             return self._pump_bulk(room)
-        self._starve()
+        self.starve()
         return True
 
     def _took_less(self, chunk: memoryview, sent: int) -> None:
         """The target took only ``sent`` bytes of what was counted, -1 when it is broken."""
-        self._not_on_the_wire(len(chunk) - max(sent, 0))
+        self.way.not_on_the_wire(self, len(chunk) - max(sent, 0))
         if sent < 0:
-            self._target_broken()
+            self.tunnel.end(self.way.target_reset)
         else:
             self.pending = bytes(chunk[sent:])
             self._block()
@@ -163,7 +165,7 @@ class Flow:
         if self.small_reads >= SMALL_READS:
             self.bulk = False
             self.small_reads = 0
-        if not self._drain(pipe) and self.pipe is not None:
+        if not self.way.drain(self, pipe) and self.pipe is not None:
             self._block()
         return True
 
@@ -179,21 +181,21 @@ class Flow:
             if error.errno in (errno.EINVAL, errno.ENOSYS, errno.EPERM):  # not to be had here: plain reads from now on
                 self.tunnel.plane.pipes.usable = self.bulk = False
             else:
-                self._source_broken()
+                self.tunnel.end(self.way.source_reset)
             return -1
         if not count:
             self._return_pipe(pipe)
             self._end_of_input()
             return 0
         pipe.held = count
-        self._received(count)
+        self.way.received(self, count)
         return count
 
     def _return_pipe(self, pipe: Pipe) -> None:
         self.pipe = None
         self.tunnel.plane.pipes.give_back(pipe)
 
-    def _splice_out(self, pipe: Pipe, limit: int) -> int:
+    def splice_out(self, pipe: Pipe, limit: int) -> int:
         """Bytes that the target took, -1 when it is broken (and the tunnel has ended)."""
         try:
             return os.splice(pipe.reader, self.target.fileno(), limit, flags=SPLICE_FLAGS)
@@ -202,7 +204,7 @@ class Flow:
         except OSError:
             return -1
 
-    def _write(self, chunk: bytes) -> int:
+    def write(self, chunk: bytes) -> int:
         """Bytes that the target took, -1 when it is broken."""
         try:
             return self.target.send(chunk)
@@ -211,10 +213,10 @@ class Flow:
         except OSError:
             return -1
 
-    def _after_splice(self, pipe: Pipe, sent: int) -> bool:
+    def after_splice(self, pipe: Pipe, sent: int) -> bool:
         """Whether the pipe is empty now (and back in the pool)."""
         if sent < 0:
-            self._target_broken()
+            self.tunnel.end(self.way.target_reset)
             return False
         pipe.held -= sent
         if pipe.held:
@@ -227,7 +229,7 @@ class Flow:
         self.blocked = True
         self.tunnel.rearm()
 
-    def _starve(self) -> None:
+    def starve(self) -> None:
         self.reading = self.blocked = False
         self.tunnel.starve()
 
@@ -245,110 +247,109 @@ class Flow:
         try:
             self.target.shutdown(socket.SHUT_WR)
         except OSError:  # the peer is gone already
-            self._target_broken()
+            self.tunnel.end(self.way.target_reset)
             return
         self.tunnel.half_closed()
 
-    # What the two directions do differently.
 
-    def _received(self, count: int) -> None:
-        raise NotImplementedError
+class Way(ABC):
+    """What one direction does differently. One object for all flows, so that the interpreter meets one kind of flow."""
 
-    def _not_on_the_wire(self, count: int) -> None:
-        raise NotImplementedError
+    cell: int  # of the counters
+    source_reset: str
+    target_reset: str
 
-    def _flush_pending(self) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def received(self, flow: Flow, count: int) -> None:
+        """``count`` bytes came from the source and are not sent yet."""
 
-    def _drain(self, pipe: Pipe) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def not_on_the_wire(self, flow: Flow, count: int) -> None:
+        """``count`` bytes were counted and the target did not take them."""
 
-    def _source_broken(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def flush_pending(self, flow: Flow) -> bool:
+        """Whether all of it is sent."""
 
-    def _target_broken(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def drain(self, flow: Flow, pipe: Pipe) -> bool:
+        """Whether the pipe is empty now, and back in the pool."""
 
 
-class DownFlow(Flow):
+class _Downwards(Way):
     """From the upstream to the client: counted when received."""
 
-    __slots__ = ()
     cell = DOWN
+    source_reset = "upstream_reset"
+    target_reset = "client_reset"
 
-    def _received(self, count: int) -> None:
-        self.tunnel.charge(DOWN, count)
+    def received(self, flow: Flow, count: int) -> None:
+        flow.tunnel.charge(DOWN, count)
 
-    def _not_on_the_wire(self, count: int) -> None:
+    def not_on_the_wire(self, flow: Flow, count: int) -> None:
         """All of it has been on the upstream's wire."""
 
-    def _flush_pending(self) -> bool:
-        sent = self._write(self.pending)
+    def flush_pending(self, flow: Flow) -> bool:
+        sent = flow.write(flow.pending)
         if sent < 0:
-            self._target_broken()
+            flow.tunnel.end(self.target_reset)
             return False
-        self.pending = self.pending[sent:]
-        return not self.pending
+        flow.pending = flow.pending[sent:]
+        return not flow.pending
 
-    def _drain(self, pipe: Pipe) -> bool:
-        return self._after_splice(pipe, self._splice_out(pipe, pipe.held))
-
-    def _source_broken(self) -> None:
-        self.tunnel.end("upstream_reset")
-
-    def _target_broken(self) -> None:
-        self.tunnel.end("client_reset")
+    def drain(self, flow: Flow, pipe: Pipe) -> bool:
+        return flow.after_splice(pipe, flow.splice_out(pipe, pipe.held))
 
 
-class UpFlow(Flow):
+class _Upwards(Way):
     """From the client to the upstream: counted just before it is sent; what the kernel did not take is uncounted."""
 
-    __slots__ = ()
     cell = UP
+    source_reset = "client_reset"
+    target_reset = "upstream_reset"
 
-    def _received(self, count: int) -> None:
+    def received(self, flow: Flow, count: int) -> None:
         """From the client; nothing has been on the upstream's wire yet."""
 
-    def _not_on_the_wire(self, count: int) -> None:
-        self.tunnel.uncharge(UP, count)
+    def not_on_the_wire(self, flow: Flow, count: int) -> None:
+        flow.tunnel.uncharge(UP, count)
 
-    def _flush_pending(self) -> bool:
-        room = self._room()
+    def flush_pending(self, flow: Flow) -> bool:
+        room = _room(flow)
         if room <= 0:
             return False
-        chunk = self.pending[:room]
-        self.tunnel.charge(UP, len(chunk))
-        sent = self._write(chunk)
+        chunk = flow.pending[:room]
+        flow.tunnel.charge(UP, len(chunk))
+        sent = flow.write(chunk)
         if sent < len(chunk):
-            self.tunnel.uncharge(UP, len(chunk) - max(sent, 0))
+            flow.tunnel.uncharge(UP, len(chunk) - max(sent, 0))
         if sent < 0:
-            self._target_broken()
+            flow.tunnel.end(self.target_reset)
             return False
-        self.pending = self.pending[sent:]
-        return not self.pending
+        flow.pending = flow.pending[sent:]
+        return not flow.pending
 
-    def _drain(self, pipe: Pipe) -> bool:
-        room = self._room()
+    def drain(self, flow: Flow, pipe: Pipe) -> bool:
+        room = _room(flow)
         if room <= 0:
             return False
         limit = min(room, pipe.held)
-        self.tunnel.charge(UP, limit)
-        sent = self._splice_out(pipe, limit)
+        flow.tunnel.charge(UP, limit)
+        sent = flow.splice_out(pipe, limit)
         if sent < limit:
-            self.tunnel.uncharge(UP, limit - max(sent, 0))
-        return self._after_splice(pipe, sent)
+            flow.tunnel.uncharge(UP, limit - max(sent, 0))
+        return flow.after_splice(pipe, sent)
 
-    def _room(self) -> int:
-        """What may be sent now; with nothing left the flow waits for a lease."""
-        tunnel = self.tunnel
-        if tunnel.segment.epoch != tunnel.plane.calendar.epoch and not tunnel.next_segment():
-            return 0
-        if tunnel.account.left <= 0:
-            self._starve()
-        return tunnel.account.left
 
-    def _source_broken(self) -> None:
-        self.tunnel.end("client_reset")
+def _room(flow: Flow) -> int:
+    """What may be sent up now; with nothing left the flow waits for a lease."""
+    tunnel = flow.tunnel
+    if tunnel.segment.epoch != tunnel.plane.calendar.epoch and not tunnel.next_segment():
+        return 0
+    if tunnel.account.left <= 0:
+        flow.starve()
+    return tunnel.account.left
 
-    def _target_broken(self) -> None:
-        self.tunnel.end("upstream_reset")
+
+DOWNWARDS: Final = _Downwards()
+UPWARDS: Final = _Upwards()

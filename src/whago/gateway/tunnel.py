@@ -13,7 +13,7 @@ from whago.gateway.config import LINGER_S
 from whago.gateway.control import ChipPass
 from whago.gateway.counters import CounterFileFull
 from whago.gateway.engine import IN, OUT
-from whago.gateway.flow import DownFlow, UpFlow
+from whago.gateway.flow import DOWNWARDS, UPWARDS, Flow
 from whago.gateway.leases import Account
 from whago.gateway.plane import Plane
 from whago.gateway.segments import NOTHING, Counts, Segment
@@ -63,8 +63,8 @@ class Tunnel:
         self._closing = ""
         self._past: set[object] | None = None  # keys of earlier segments, once there are any
         self._totals = NOTHING  # what those counted
-        self.up = UpFlow(self, client, upstream)
-        self.down = DownFlow(self, upstream, client)
+        self.up = Flow(self, client, upstream, UPWARDS)
+        self.down = Flow(self, upstream, client, DOWNWARDS)
         self.up.other, self.down.other = self.down, self.up
 
     def start(self, to_client: bytes, to_upstream: bytes) -> None:

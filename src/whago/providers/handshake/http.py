@@ -18,6 +18,7 @@ MAX_INTERIM: Final = 4  # 1xx answers before the final one; none is expected, a 
 
 
 _CONSENTS: Final[set[bytes]] = set()  # whole heads of 2xx answers that were read before
+_ESTABLISHED: Final = Established(b"")
 
 
 class HttpUpstream:
@@ -40,7 +41,7 @@ class HttpUpstream:
 
     def next_event(self) -> UpstreamEvent | None:
         if self._is_known_consent:
-            return Established(b"")
+            return _ESTABLISHED
         try:
             return self._parse()
         except (MalformedHead, HeadTooLarge):
