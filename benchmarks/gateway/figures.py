@@ -16,7 +16,28 @@ def medians(rounds: Sequence[Round]) -> dict[str, float]:
     return {name: median(of.figures[name] for of in rounds if name in of.figures) for name in names}
 
 
-def ratio(figures: Figures, yardstick: Figures, name: str) -> float | None:
-    """None when either side was not measured, or the yardstick is not positive."""
-    ours, theirs = figures.get(name), yardstick.get(name)
-    return ours / theirs if ours is not None and theirs is not None and theirs > 0 else None
+def paired(rounds: Sequence[Round], yardstick: Sequence[Round], name: str) -> float | None:
+    """The median of the rounds' own ratios, because what drifts on the machine from round to round is in both sides.
+
+    None when no round has both figures, or the yardstick's are not positive.
+    """
+    theirs = {of.number: of.figures[name] for of in yardstick if of.figures.get(name, 0) > 0}
+    ratios = [of.figures[name] / theirs[of.number] for of in rounds if of.number in theirs and name in of.figures]
+    return median(ratios) if ratios else None
+
+
+def with_ratios(figures: Figures, rounds: Sequence[Round], yardsticks: Mapping[str, Sequence[Round]]) -> Figures:
+    """``figures`` and, under the names of ``ratio_name``, how many times the yardsticks' they are."""
+    names = dict.fromkeys(name for round_ in rounds for name in round_.figures)
+    ratios = {
+        ratio_name(name, key): value
+        for key, others in yardsticks.items()
+        for name in names
+        if (value := paired(rounds, others, name)) is not None
+    }
+    return {**figures, **ratios}
+
+
+def ratio_name(name: str, yardstick: str) -> str:
+    """What the ratio of a figure to the yardstick's is called among the figures of a peer."""
+    return f"{name} × {yardstick}"

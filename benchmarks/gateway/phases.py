@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Final, Self
 
 from benchmarks.gateway.ends import FarEnd, NearEnd, Reply
@@ -38,10 +37,11 @@ QUICK: Final = Effort(echo_ms=200, idle_tunnels=1_000, open_ms=1_000, setup_ms=8
 
 @dataclass(slots=True)
 class Round:
-    """``figures`` by name (see ``table.COLUMNS``); ``notes``: what went wrong or limits a figure's meaning."""
+    """``figures`` by name (see ``report.COLUMNS``); ``notes``: what went wrong or limits a figure's meaning."""
 
     figures: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    number: int = 0
 
 
 class Measurement:
@@ -63,8 +63,9 @@ class Measurement:
         self._control_cpu_s = control_cpu_s
         self.round = Round()
 
-    def run(self, effort: Effort) -> Round:
+    def run(self, effort: Effort, number: int) -> Round:
         """Raises Unavailable when the gateway carries no tunnel at all."""
+        self.round.number = number
         self.warm_up()
         self._echo("echo", effort.echo_ms)
         self._idle(effort)
@@ -80,14 +81,13 @@ class Measurement:
         self._settle()
 
     def _echo(self, name: str, ms: int) -> None:
-        """The quietest of a few parts: for a second or two, a scheduler may put the three processes on other cores."""
+        """Each figure of its quietest part: for a second or two, a scheduler may put the processes on other cores."""
         replies = [self._near.echo(ms // ECHO_PARTS) for _ in range(ECHO_PARTS)]
         for reply in replies:
             self._note(name, reply)
         if all(reply.count for reply in replies):
-            quietest = min(replies, key=attrgetter("p50_us"))
-            self.round.figures[f"{name}_p50_us"] = quietest.p50_us
-            self.round.figures[f"{name}_p99_us"] = quietest.p99_us
+            self.round.figures[f"{name}_p50_us"] = min(reply.p50_us for reply in replies)
+            self.round.figures[f"{name}_p99_us"] = min(reply.p99_us for reply in replies)
 
     def _idle(self, effort: Effort) -> None:
         before = self._memory_kib()

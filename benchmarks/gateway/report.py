@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from benchmarks.gateway.exactness import Account
-from benchmarks.gateway.figures import Figures, medians, ratio
+from benchmarks.gateway.figures import Figures, medians, ratio_name, with_ratios
 from benchmarks.gateway.run import Entry
 from benchmarks.gateway.targets import Verdict
 
 BUSY_END: Final = 0.9  # of one core: an end of the wire as busy as this, not the gateway, may have set the figure
 MISSING: Final = "–"
+YARDSTICKS: Final = ("haproxy", "ours", "ours-memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +63,13 @@ class Head:
 
 
 def figures_of(entries: Sequence[Entry]) -> dict[str, Figures]:
-    """Medians by peer; absent peers have none."""
+    """Medians and ratios by peer; absent peers have none."""
+    yardsticks = {entry.peer.key: entry.rounds for entry in entries if entry.peer.key in YARDSTICKS}
     found: dict[str, Figures] = {}
     for entry in entries:
         if entry.rounds:
             stalled = {} if entry.stalled_kib is None else {"stalled_kib": entry.stalled_kib}
-            found[entry.peer.key] = {**medians(entry.rounds), **stalled}
+            found[entry.peer.key] = with_ratios({**medians(entry.rounds), **stalled}, entry.rounds, yardsticks)
     return found
 
 
@@ -111,12 +113,13 @@ def as_json(head: Head, entries: Sequence[Entry], verdicts: Sequence[Verdict], a
 def _preface(head: Head) -> str:
     return (
         f"{head.date}, `{head.command}`: {head.machine}; {head.descriptors:,} descriptors.\n\n"
-        f"Medians of {head.rounds} round{'s' if head.rounds > 1 else ''}, in which the gateways take turns. All is on "
-        "loopback; each gateway is one process (or one worker thread), between the same two ends: chips that open "
-        "tunnels, and a provider that asks for a login and plays the origin. A set-up is a tunnel opened, proved by "
-        "one message there and back, and closed. An echo's figures are of the quietest of ten parts of its time. CPU "
-        "is that of all processes of a gateway, user and system, without the ends. Memory is the growth of its "
-        "proportional set size; kernel socket buffers are the same for everyone and not in it. "
+        f"Medians of {head.rounds} round{'s' if head.rounds > 1 else ''}, in which the gateways take turns; a ratio is "
+        "the median of the rounds' own ratios. All is on loopback; each gateway is one process (or one worker thread), "
+        "between the same two ends: chips that open tunnels, and a provider that asks for a login and plays the "
+        "origin. A set-up is a tunnel opened, proved by one message there and back, and closed. An echo's figures are "
+        "each of the quietest of ten parts of its time. CPU is that of all processes of a gateway, user and system, "
+        "without the ends. Memory is the growth of its proportional set size; kernel socket buffers are the same for "
+        "everyone and not in it. "
         f"{head.idle_tunnels:,} idle tunnels were asked for; clients did not read for "
         f"{head.stall_s:g} s, with 32 MiB waiting for each of 8 tunnels."
     )
@@ -128,14 +131,13 @@ def _table(columns: Sequence[Column], entries: Sequence[Entry], figures: dict[st
         if entry.absent:
             lines.append(f"| {entry.peer.title} | not measured |" + " |" * (len(columns) - 1))
             continue
-        own, yardstick = figures[entry.peer.key], figures.get("haproxy", {})
-        cells = [_cell(column, own, yardstick) for column in columns]
+        cells = [_cell(column, figures[entry.peer.key]) for column in columns]
         lines.append(f"| {entry.peer.title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _cell(column: Column, own: Figures, yardstick: Figures) -> str:
-    value = ratio(own, yardstick, column.figure) if column.of_haproxy else own.get(column.figure)
+def _cell(column: Column, own: Figures) -> str:
+    value = own.get(ratio_name(column.figure, "haproxy") if column.of_haproxy else column.figure)
     return MISSING if value is None else f"{value:,.{column.digits}f}"
 
 

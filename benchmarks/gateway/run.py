@@ -90,7 +90,7 @@ def measure_rounds(bench: Bench, entries: Sequence[Entry], effort: Effort, round
         for entry in entries:
             if not entry.absent:
                 begun = time.monotonic()
-                _measure(bench, entry, effort)
+                _measure(bench, entry, effort, number)
                 told = entry.absent or _line(entry.rounds[-1])
                 bench.say(f"  round {number + 1}  {entry.peer.key:<16} {time.monotonic() - begun:5.1f} s  {told}")
 
@@ -118,13 +118,13 @@ def stall_everybody(bench: Bench, entries: Sequence[Entry], seconds: float) -> N
             entry.stalled_kib = max(0, running.memory_kib() - before) / count  # an allocator may give back meanwhile
 
 
-def _measure(bench: Bench, entry: Entry, effort: Effort) -> None:
+def _measure(bench: Bench, entry: Entry, effort: Effort, number: int) -> None:
     """A peer that fails in its first round is absent; later, the round is noted and left out."""
     product = bench.product if entry.peer.key == "ours" else None
     try:
         with bench.standing(entry.peer) as (running, near, far):
             measurement = Measurement(running, near, far, product.cpu_s if product is not None else None)
-            entry.rounds.append(measurement.run(effort))
+            entry.rounds.append(measurement.run(effort, number))
     except (Unavailable, EndFailed) as why:
         if entry.rounds:
             entry.rounds[-1].notes.append(f"a later round failed: {why}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.gateway.exactness import Account
-from benchmarks.gateway.figures import Figures, ratio
+from benchmarks.gateway.figures import Figures, ratio_name
 
 CPU_OF_HAPROXY: Final = 1.2
 CPU_AHEAD_OF: Final = {"3proxy": 1.5, "squid": 2.5, "proxy-chain": 2.5, "proxy.py": 8.0}
@@ -41,15 +41,19 @@ class Verdict:
 
 
 def judge(all_figures: Mapping[str, Figures], accounts: Sequence[Account], whose: str = "ours") -> list[Verdict]:
-    """``all_figures``: medians by peer."""
-    ours, haproxy = all_figures.get(whose, {}), all_figures.get("haproxy", {})
+    """``all_figures``: medians and ratios by peer."""
+    ours = all_figures.get(whose, {})
+
+    def of_haproxy(figure: str) -> float | None:
+        return ours.get(ratio_name(figure, "haproxy"))
+
     verdicts = [
-        _at_most("CPU per GB, 16 tunnels, of HAProxy's", ratio(ours, haproxy, "bulk_cpu_s_per_gb"), CPU_OF_HAPROXY),
-        *_cpu_ahead(all_figures, ours),
-        _at_least("tunnels set up per second, of HAProxy's", ratio(ours, haproxy, "setups_per_s"), SETUPS_OF_HAPROXY),
+        _at_most("CPU per GB, 16 tunnels, of HAProxy's", of_haproxy("bulk_cpu_s_per_gb"), CPU_OF_HAPROXY),
+        *_cpu_ahead(all_figures, whose),
+        _at_least("tunnels set up per second, of HAProxy's", of_haproxy("setups_per_s"), SETUPS_OF_HAPROXY),
         _fastest_setups(all_figures, ours),
-        _at_most("echo p50, of HAProxy's", ratio(ours, haproxy, "echo_p50_us"), ECHO_P50_OF_HAPROXY),
-        _at_most("echo p99, of HAProxy's", ratio(ours, haproxy, "echo_p99_us"), ECHO_P99_OF_HAPROXY),
+        _at_most("echo p50, of HAProxy's", of_haproxy("echo_p50_us"), ECHO_P50_OF_HAPROXY),
+        _at_most("echo p99, of HAProxy's", of_haproxy("echo_p99_us"), ECHO_P99_OF_HAPROXY),
         *_idle_beside(ours),
         _at_most("KiB per idle tunnel", ours.get("idle_kib"), IDLE_KIB, unit=" KiB"),
         _at_most("KiB per tunnel whose client does not read", ours.get("stalled_kib"), STALLED_KIB, unit=" KiB"),
@@ -57,9 +61,9 @@ def judge(all_figures: Mapping[str, Figures], accounts: Sequence[Account], whose
     return [*verdicts, *(Verdict(f"account: {one.name}", one.detail, one.holds) for one in accounts)]
 
 
-def _cpu_ahead(all_figures: Mapping[str, Figures], ours: Figures) -> Iterator[Verdict]:
+def _cpu_ahead(all_figures: Mapping[str, Figures], whose: str) -> Iterator[Verdict]:
     for key, wanted in CPU_AHEAD_OF.items():
-        times = ratio(all_figures.get(key, {}), ours, "bulk_cpu_s_per_gb")
+        times = all_figures.get(key, {}).get(ratio_name("bulk_cpu_s_per_gb", whose))
         yield _at_least(f"CPU per GB, 16 tunnels, better than {key}'s", times, wanted)
 
 

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.gateway.build import Wire, build
 from benchmarks.gateway.ends import TARGET, FarEnd, NearEnd
 from benchmarks.gateway.exactness import Account
-from benchmarks.gateway.figures import medians, ratio
+from benchmarks.gateway.figures import medians, paired
 from benchmarks.gateway.install import Unavailable
 from benchmarks.gateway.peer import basic, make_clients
 from benchmarks.gateway.peers import ALL, c_peers, haproxy
@@ -51,7 +51,13 @@ def chips(wire: Wire, port: int, folder: Path, login: str) -> NearEnd:
 
 
 def verdict(figures: dict[str, dict[str, float]], beginning: str) -> str:
-    return next(one.word for one in judge(figures, []) if one.target.startswith(beginning))
+    stalled = {key: of.get("stalled_kib") for key, of in figures.items()}
+    entries = [
+        Entry(peer, rounds=[Round(dict(figures[peer.key]))], stalled_kib=stalled[peer.key])
+        for peer in ALL
+        if peer.key in figures
+    ]
+    return next(one.word for one in judge(figures_of(entries), []) if one.target.startswith(beginning))
 
 
 def changed(peer: str, **figures: float) -> dict[str, dict[str, float]]:
@@ -132,7 +138,14 @@ def test_medians_use_the_rounds_that_have_a_figure() -> None:
 
 @pytest.mark.parametrize(("ours", "theirs"), [({}, {"a": 1.0}), ({"a": 1.0}, {}), ({"a": 1.0}, {"a": 0.0})])
 def test_a_ratio_needs_both_sides(ours: dict[str, float], theirs: dict[str, float]) -> None:
-    assert ratio(ours, theirs, "a") is None
+    assert paired([Round(ours)], [Round(theirs)], "a") is None
+
+
+def test_a_ratio_is_the_median_of_those_of_the_same_rounds() -> None:
+    """A machine that slowed down tenfold in between slowed both down; a round that failed has no partner."""
+    ours = [Round({"a": 6.0}, number=0), Round({"a": 60.0}, number=1), Round({"a": 7.0}, number=3)]
+    theirs = [Round({"a": 10.0}, number=0), Round({"a": 100.0}, number=1), Round({"a": 1.0}, number=2)]
+    assert paired(ours, theirs, "a") == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize(
