@@ -40,16 +40,16 @@ class Verdict:
         return "NOT MEASURED" if self.holds is None else "PASS" if self.holds else "FAIL"
 
 
-def judge(all_figures: Mapping[str, Figures], accounts: Sequence[Account], whose: str = "ours") -> list[Verdict]:
+def judge(all_figures: Mapping[str, Figures], accounts: Sequence[Account]) -> list[Verdict]:
     """``all_figures``: medians and ratios by peer."""
-    ours = all_figures.get(whose, {})
+    ours = all_figures.get("ours", {})
 
     def of_haproxy(figure: str) -> float | None:
         return ours.get(ratio_name(figure, "haproxy"))
 
     verdicts = [
         _at_most("CPU per GB, 16 tunnels, of HAProxy's", of_haproxy("bulk_cpu_s_per_gb"), CPU_OF_HAPROXY),
-        *_cpu_ahead(all_figures, whose),
+        *_cpu_ahead(all_figures),
         _at_least("tunnels set up per second, of HAProxy's", of_haproxy("setups_per_s"), SETUPS_OF_HAPROXY),
         _fastest_setups(all_figures, ours),
         _at_most("echo p50, of HAProxy's", of_haproxy("echo_p50_us"), ECHO_P50_OF_HAPROXY),
@@ -61,9 +61,9 @@ def judge(all_figures: Mapping[str, Figures], accounts: Sequence[Account], whose
     return [*verdicts, *(Verdict(f"account: {one.name}", one.detail, one.holds) for one in accounts)]
 
 
-def _cpu_ahead(all_figures: Mapping[str, Figures], whose: str) -> Iterator[Verdict]:
+def _cpu_ahead(all_figures: Mapping[str, Figures]) -> Iterator[Verdict]:
     for key, wanted in CPU_AHEAD_OF.items():
-        times = all_figures.get(key, {}).get(ratio_name("bulk_cpu_s_per_gb", whose))
+        times = all_figures.get(key, {}).get(ratio_name("bulk_cpu_s_per_gb", "ours"))
         yield _at_least(f"CPU per GB, 16 tunnels, better than {key}'s", times, wanted)
 
 

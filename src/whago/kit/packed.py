@@ -26,13 +26,19 @@ class Column:
     __slots__ = ("values",)
     item: ClassVar[str]  # the type's name in PostgreSQL
     item_bytes: ClassVar[int]
+    signed: ClassVar[bool] = True
 
     def __init__(self, values: Sequence[Any]) -> None:
         self.values = values
 
+    def numbers(self) -> Sequence[int]:
+        """Each value as the integer that it is on the wire."""
+        return self.values
+
     def items(self) -> list[bytes]:
         """Each value by itself. Raises OverflowError for one that the type cannot hold."""
-        raise NotImplementedError
+        size, signed = self.item_bytes, self.signed
+        return [number.to_bytes(size, "big", signed=signed) for number in self.numbers()]
 
 
 class Bigints(Column):
@@ -40,17 +46,11 @@ class Bigints(Column):
 
     item, item_bytes = "int8", 8
 
-    def items(self) -> list[bytes]:
-        return [value.to_bytes(8, "big", signed=True) for value in self.values]
-
 
 class Uuids(Column):
     """The integers of ``UUID.int``."""
 
-    item, item_bytes = "uuid", 16
-
-    def items(self) -> list[bytes]:
-        return [value.to_bytes(16, "big") for value in self.values]
+    item, item_bytes, signed = "uuid", 16, False
 
 
 class Moments(Column):
@@ -58,8 +58,8 @@ class Moments(Column):
 
     item, item_bytes = "timestamptz", 8
 
-    def items(self) -> list[bytes]:
-        return [(value - _EPOCH_US).to_bytes(8, "big", signed=True) for value in self.values]
+    def numbers(self) -> Sequence[int]:
+        return [value - _EPOCH_US for value in self.values]
 
 
 class Days(Column):
@@ -67,8 +67,8 @@ class Days(Column):
 
     item, item_bytes = "date", 4
 
-    def items(self) -> list[bytes]:
-        return [(value.toordinal() - _EPOCH_DAY).to_bytes(4, "big", signed=True) for value in self.values]
+    def numbers(self) -> Sequence[int]:
+        return [value.toordinal() - _EPOCH_DAY for value in self.values]
 
 
 class _ColumnDumper(Dumper):
