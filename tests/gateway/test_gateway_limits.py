@@ -28,7 +28,7 @@ from tests.gateway.wire import (
     read_head,
     read_to_end,
 )
-from whago.gateway import pipes, server
+from whago.gateway import listener, pipes, server, sockets
 from whago.gateway.config import KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, USER_TIMEOUT_S, Limits
 from whago.gateway.tunnel import Tunnel
 
@@ -69,6 +69,55 @@ def test_both_sides_send_at_once_and_a_tunnel_that_lasts_notices_a_peer_that_is_
             (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL): KEEPALIVE_INTERVAL_S,
         }
         assert eventually(lambda: {option: sock.getsockopt(*option) for option in wanted} == wanted)
+
+
+def algorithm(sock: socket.SocketType) -> str:
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0").decode()
+
+
+def systems_algorithm() -> str:
+    with socket.socket() as fresh:
+        return algorithm(fresh)
+
+
+def algorithms_of_a_tunnel(rig: Rig) -> tuple[str, str]:
+    """Towards the client and towards the upstream."""
+    upstream, gateway = rig.upstream(), rig.gateway(Limits())
+    chip, _ = rig.chip(upstream)
+    with open_http(gateway.port, chip, "token", rig.target()) as client:
+        assert says(client, b"hello")
+        tunnel = tunnel_of(gateway)
+        return algorithm(tunnel._client), algorithm(tunnel._upstream)
+
+
+@pytest.fixture
+def another(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Take the system's algorithm, whatever it is, for one that paces; this one is to be used instead."""
+    systems = systems_algorithm()
+    other = "cubic" if systems == "reno" else "reno"
+    monkeypatch.setattr(sockets, "PACING", systems)
+    monkeypatch.setattr(sockets, "UNPACED", ("there-is-none", other))
+    return other
+
+
+def test_what_goes_to_a_near_client_is_not_paced(plain_rig: Rig, another: str) -> None:
+    assert algorithms_of_a_tunnel(plain_rig) == (another, systems_algorithm())
+
+
+def test_what_goes_far_is_paced_if_the_system_paces(
+    plain_rig: Rig, another: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "is_near", {"127.0.0.1": False}.__getitem__)
+    assert algorithms_of_a_tunnel(plain_rig) == (systems_algorithm(), systems_algorithm()) != (another, another)
+
+
+@pytest.mark.parametrize(("pacing", "instead"), [("there-is-none", "reno"), ("", "there-is-none")])
+def test_a_system_that_does_not_pace_or_has_nothing_else_is_left_alone(
+    plain_rig: Rig, monkeypatch: pytest.MonkeyPatch, pacing: str, instead: str
+) -> None:
+    monkeypatch.setattr(sockets, "PACING", pacing)
+    monkeypatch.setattr(sockets, "UNPACED", (instead,))
+    assert algorithms_of_a_tunnel(plain_rig) == (systems_algorithm(), systems_algorithm())
 
 
 def test_a_crowd_that_says_nothing_is_bounded_and_leaves(plain_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

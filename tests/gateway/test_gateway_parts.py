@@ -18,6 +18,7 @@ from whago.gateway.line_budget import LineBudget
 from whago.gateway.passes import PassBook
 from whago.gateway.registry import why_to_end
 from whago.gateway.resolver import Resolver, UnknownHost
+from whago.gateway.sockets import is_near
 from whago.gateway.wheel import GRAIN_S, Wheel
 
 UPSTREAM = Upstream("http", "proxy.test", 3120, "user", "secret-password")
@@ -205,6 +206,23 @@ def test_the_resolver_checks_and_remembers() -> None:
         guarded.stop()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("address", "near"),
+    [
+        ("127.0.0.1", True),
+        ("10.1.2.3", True),
+        ("::1", True),
+        ("fe80::1%eth0", True),
+        ("::ffff:172.17.0.1", True),
+        ("8.8.8.8", False),
+        ("::ffff:8.8.8.8", False),
+        ("2606:4700:4700::1111", False),
+    ],
+)
+def test_near_is_this_host_and_private_networks(address: str, near: bool) -> None:
+    assert is_near(address) is near
 
 
 def test_a_burst_of_lines_is_cut_and_told() -> None:

@@ -31,7 +31,7 @@ static int listener(void) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     struct sockaddr_in a = loopback(0);
     if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) < 0 || listen(fd, 4096) < 0) die("listen");
-    no_delay(fd);
+    send_at_once(fd);
     watch(epoll, EPOLL_CTL_ADD, fd, EPOLLIN);
     return fd;
 }

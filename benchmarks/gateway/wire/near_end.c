@@ -131,7 +131,7 @@ static void connected(int fd) {
 static void start(void) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) die("socket");
-    no_delay(fd);
+    send_at_once(fd);
     struct sockaddr_in a = loopback(port);
     conns[fd] = (struct conn){.state = CONNECTING};
     if (credential_count) conns[fd].credential = next_credential++ % credential_count;

@@ -12,7 +12,7 @@ import structlog
 
 from whago.gateway.config import ACCEPTS_PER_TURN, LISTEN_BACKLOG
 from whago.gateway.engine import IN, Engine
-from whago.gateway.sockets import send_at_once
+from whago.gateway.sockets import is_near, leave_unpaced, pace, send_at_once
 
 log = structlog.get_logger()
 
@@ -32,6 +32,7 @@ class Listener:
         self._sock: socket.SocketType
         self._family = socket.AF_INET
         self._spare_fd = -1
+        self._paced = ""
         self.bucket = 0
         self.address: tuple[str, int] = ("", 0)
 
@@ -44,6 +45,7 @@ class Listener:
             if reuse_port:
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             send_at_once(self._sock)
+            self._paced = leave_unpaced(self._sock)
             self._sock.bind((host, port))
             self._sock.listen(LISTEN_BACKLOG)
         except OSError:
@@ -82,7 +84,7 @@ class Listener:
     def _accept(self) -> bool:
         """False: nobody is waiting, or nobody can be taken now."""
         try:
-            fd = _accept(self._sock)
+            fd, host = _accept(self._sock)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -92,6 +94,8 @@ class Listener:
             return False
         client = socket.SocketType(self._family, socket.SOCK_STREAM, 0, fd)
         client.setblocking(False)
+        if self._paced and not is_near(host):
+            pace(client, self._paced)
         self._on_client(client)
         return True
 
@@ -102,7 +106,7 @@ class Listener:
             os.close(self._spare_fd)
             self._spare_fd = -1
             try:
-                os.close(_accept(self._sock))
+                os.close(_accept(self._sock)[0])
             except OSError:
                 log.debug("listener.nobody_waits")
             self._spare_fd = _spare()
@@ -110,10 +114,10 @@ class Listener:
         self._engine.wheel.set(self, self._engine.now + _REST_S)
 
 
-def _accept(sock: socket.SocketType) -> int:
-    """The new descriptor; it blocks. This is what ``socket.socket.accept`` itself calls."""
-    fd: int = sock._accept()[0]  # type: ignore[attr-defined]  # typeshed leaves it out
-    return fd
+def _accept(sock: socket.SocketType) -> tuple[int, str]:
+    """The new descriptor, which blocks, and whose it is. This is what ``socket.socket.accept`` itself calls."""
+    fd, address = sock._accept()  # type: ignore[attr-defined]  # typeshed leaves it out
+    return fd, address[0]
 
 
 def _spare() -> int:
