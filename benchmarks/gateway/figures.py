@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import median
+from typing import Final
 
 from benchmarks.gateway.phases import Round
 
 Figures = Mapping[str, float]
+
+BESIDE_IDLE: Final = {"idle_echo_p50_us": "echo_p50_us", "idle_echo_p99_us": "echo_p99_us"}
+"""An echo's figures beside idle tunnels, and those of the same gateway and round without."""
 
 
 def medians(rounds: Sequence[Round]) -> dict[str, float]:
@@ -21,13 +25,14 @@ def paired(rounds: Sequence[Round], yardstick: Sequence[Round], name: str) -> fl
 
     None when no round has both figures, or the yardstick's are not positive.
     """
-    theirs = {of.number: of.figures[name] for of in yardstick if of.figures.get(name, 0) > 0}
-    ratios = [of.figures[name] / theirs[of.number] for of in rounds if of.number in theirs and name in of.figures]
-    return median(ratios) if ratios else None
+    return _median_ratio(_of_rounds(rounds, name), _of_rounds(yardstick, name))
 
 
 def with_ratios(figures: Figures, rounds: Sequence[Round], yardsticks: Mapping[str, Sequence[Round]]) -> Figures:
-    """``figures`` and, under the names of ``ratio_name``, how many times the yardsticks' they are."""
+    """``figures`` and, under the names of ``ratio_name``, how many times the yardsticks' they are.
+
+    Those of ``BESIDE_IDLE`` are compared within the gateway as well, in the same way.
+    """
     names = dict.fromkeys(name for round_ in rounds for name in round_.figures)
     ratios = {
         ratio_name(name, key): value
@@ -35,9 +40,23 @@ def with_ratios(figures: Figures, rounds: Sequence[Round], yardsticks: Mapping[s
         for name in names
         if (value := paired(rounds, others, name)) is not None
     }
-    return {**figures, **ratios}
+    grown = {
+        ratio_name(beside, quiet): value
+        for beside, quiet in BESIDE_IDLE.items()
+        if (value := _median_ratio(_of_rounds(rounds, beside), _of_rounds(rounds, quiet))) is not None
+    }
+    return {**figures, **ratios, **grown}
 
 
 def ratio_name(name: str, yardstick: str) -> str:
     """What the ratio of a figure to the yardstick's is called among the figures of a peer."""
     return f"{name} × {yardstick}"
+
+
+def _of_rounds(rounds: Sequence[Round], name: str) -> dict[int, float]:
+    return {of.number: of.figures[name] for of in rounds if name in of.figures}
+
+
+def _median_ratio(ours: Mapping[int, float], theirs: Mapping[int, float]) -> float | None:
+    ratios = [value / theirs[number] for number, value in ours.items() if theirs.get(number, 0) > 0]
+    return median(ratios) if ratios else None

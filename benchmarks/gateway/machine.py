@@ -8,6 +8,7 @@ import resource
 from pathlib import Path
 from typing import Final
 
+_CONGESTION: Final = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 WANTED_DESCRIPTORS: Final = 65_536  # 5,000 idle tunnels need 10,000 in a gateway
 
 
@@ -26,11 +27,12 @@ def raise_descriptors() -> int:
 
 
 def describe() -> str:
-    """Cores, processor, memory, kernel, Python, and how busy others keep it."""
+    """Cores, processor, memory, kernel, its congestion control, Python, and how busy others keep it."""
     memory_gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     cores = len(os.sched_getaffinity(0))
     return (
         f"{cores} cores ({_processor()}), {memory_gib:.0f} GiB, {platform.system()} {platform.release()}, "
+        f"TCP sends by {_CONGESTION.read_text().strip()} unless told otherwise, "
         f"CPython {platform.python_version()}, load average {os.getloadavg()[0]:.1f} before the run"
     )
 

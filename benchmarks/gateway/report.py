@@ -113,11 +113,12 @@ def as_json(head: Head, entries: Sequence[Entry], verdicts: Sequence[Verdict], a
 def _preface(head: Head) -> str:
     return (
         f"{head.date}, `{head.command}`: {head.machine}; {head.descriptors:,} descriptors.\n\n"
-        f"Medians of {head.rounds} round{'s' if head.rounds > 1 else ''}, in which the gateways take turns; the ratio "
-        "to another is the median of the rounds' own ratios. All is on loopback; each gateway is one process (or one "
+        f"Medians of {head.rounds} round{'s' if head.rounds > 1 else ''}, in which the gateways take turns; a ratio "
+        "is the median of the rounds' own ratios. All is on loopback; each gateway is one process (or one "
         "worker thread), between the same two ends: chips that open tunnels, and a provider that asks for a login and "
-        "plays the origin. A set-up is a tunnel opened, proved by one message there and back, and closed. An echo's "
-        "figures are each of the quietest of five parts of its time. CPU is that of all processes of a gateway, user "
+        "plays the origin. The ends do not pace what they send; a gateway does as it always does. A set-up is a tunnel "
+        "opened, proved by one message there and back, and closed. An echo's figures are each of the quietest of five "
+        "parts of its time. CPU is that of all processes of a gateway, user "
         "and system, without the ends. Memory is the growth of its proportional set size; kernel socket buffers are "
         "the same for everyone and not in it. "
         f"{head.idle_tunnels:,} idle tunnels were asked for; clients did not read for "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.gateway.exactness import Account
-from benchmarks.gateway.figures import Figures, ratio_name
+from benchmarks.gateway.figures import BESIDE_IDLE, Figures, ratio_name
 
 CPU_OF_HAPROXY: Final = 1.2
 CPU_AHEAD_OF: Final = {"3proxy": 1.5, "squid": 2.5, "proxy-chain": 2.5, "proxy.py": 8.0}
@@ -79,10 +79,9 @@ def _fastest_setups(all_figures: Mapping[str, Figures], ours: Figures) -> Verdic
 
 
 def _idle_beside(ours: Figures) -> Iterator[Verdict]:
-    for figure in ("p50", "p99"):
-        quiet, beside = ours.get(f"echo_{figure}_us"), ours.get(f"idle_echo_{figure}_us")
-        times = beside / quiet if quiet and beside else None
-        yield _at_most(f"echo {figure} with idle tunnels beside it, of that without", times, ECHO_WITH_IDLE)
+    for beside, quiet in BESIDE_IDLE.items():
+        target = f"echo {quiet.removeprefix('echo_').removesuffix('_us')} with idle tunnels beside it, of that without"
+        yield _at_most(target, ours.get(ratio_name(beside, quiet)), ECHO_WITH_IDLE)
 
 
 def _at_most(target: str, value: float | None, most: float, unit: str = " ×") -> Verdict:

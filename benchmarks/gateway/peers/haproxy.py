@@ -80,7 +80,7 @@ HTTP: Final = Peer(
     key="haproxy",
     title="HAProxy, HTTP mode, splice, pipes of 1 MiB",
     as_run="credential and upstream login of each chip from a map",
-    cannot="no metering per chip, no byte limit, credentials only from a file in clear",
+    cannot="no metering per chip, no byte limit, credentials only from a file in clear, no say in TCP's pacing",
     start=_start_http,
     install=_install,
 )

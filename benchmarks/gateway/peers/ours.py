@@ -37,7 +37,8 @@ def _start_data_plane(place: Place, tool: Tool) -> Command:
 PRODUCT: Final = Peer(
     key="ours",
     title="**WHAGO gateway**",
-    as_run="everything on: credential and sticky upstream login of each chip, policy, leases, metering into PostgreSQL",
+    as_run="everything on: credential and sticky upstream login of each chip, policy, leases, metering into "
+    "PostgreSQL, no pacing towards near chips",
     cannot="",
     start=_start_product,
     install=_installed,
