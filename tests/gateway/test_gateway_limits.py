@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from tests.gateway.test_gateway_crash import gateway_process
 from tests.gateway.wire import (
     Server,
     UpstreamProxy,
+    Wire,
     echo,
     eventually,
     http_connect,
@@ -69,6 +71,24 @@ def test_both_sides_send_at_once_and_a_tunnel_that_lasts_notices_a_peer_that_is_
             (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL): KEEPALIVE_INTERVAL_S,
         }
         assert eventually(lambda: {option: sock.getsockopt(*option) for option in wanted} == wanted)
+
+
+def test_the_upstream_gets_the_first_message_with_the_end_of_the_tcp_handshake(plain_rig: Rig) -> None:
+    segments: list[int] = []
+
+    def note(wire: Wire) -> bool:
+        """How many segments had come when the head was complete (struct tcp_info in linux/tcp.h, tcpi_segs_in)."""
+        info = wire.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 144)
+        segments.append(struct.unpack_from("=I", info, 140)[0])
+        wire.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        return True
+
+    upstream, gateway = plain_rig.upstream(answer=note), plain_rig.gateway()
+    chip, _ = plain_rig.chip(upstream)
+    for _ in range(10):  # a gateway that had to wait for a processor is overtaken by the kernel's own acknowledgement
+        with open_http(gateway.port, chip, "token", plain_rig.target()) as client:
+            assert says(client, b"hello")
+    assert min(segments) == 2  # the SYN, and the head
 
 
 def algorithm(sock: socket.SocketType) -> str:

@@ -19,7 +19,7 @@ from whago.gateway.plane import Plane
 from whago.gateway.protocol.events import Established, Refuse, Say
 from whago.gateway.resolver import Address
 from whago.gateway.segments import Segment
-from whago.gateway.sockets import send_at_once
+from whago.gateway.sockets import acknowledge_with_data, send_at_once
 from whago.providers.handshake.upstream import UpstreamHandshake, upstream_handshake
 
 log = structlog.get_logger()
@@ -131,6 +131,7 @@ class Dial:
             self._owner.dial_failed("too_many_tunnels" if error.errno in _OUT_OF_DESCRIPTORS else _UNREACHABLE)
             return
         send_at_once(self.sock)
+        acknowledge_with_data(self.sock)
         failure = self.sock.connect_ex(address.sockaddr)
         if failure not in (0, errno.EINPROGRESS):
             self._attempt_failed(failure)

@@ -38,6 +38,15 @@ def send_at_once(sock: socket.SocketType) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+def acknowledge_with_data(sock: socket.SocketType) -> None:
+    """For a socket that is to connect and will send at once: its first message also ends TCP's handshake.
+
+    It saves both sides a packet, and the upstream from being woken twice (TCP_QUICKACK in tcp(7)). Should the message
+    be late, the kernel acknowledges after its usual delay.
+    """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+
+
 def leave_unpaced(listener: socket.SocketType) -> str:
     """What ``listener`` accepts from now on does not pace, where the system would. Call it before ``listen``.
 
