@@ -11,7 +11,7 @@ import pytest
 from benchmarks.gateway.build import Wire, build
 from benchmarks.gateway.ends import TARGET, FarEnd, NearEnd
 from benchmarks.gateway.exactness import Account
-from benchmarks.gateway.figures import medians, paired
+from benchmarks.gateway.figures import medians, paired, ratio_name, with_ratios
 from benchmarks.gateway.install import Unavailable
 from benchmarks.gateway.peer import basic, make_clients
 from benchmarks.gateway.peers import ALL, c_peers, haproxy
@@ -146,6 +146,17 @@ def test_a_ratio_is_the_median_of_those_of_the_same_rounds() -> None:
     ours = [Round({"a": 6.0}, number=0), Round({"a": 60.0}, number=1), Round({"a": 7.0}, number=3)]
     theirs = [Round({"a": 10.0}, number=0), Round({"a": 100.0}, number=1), Round({"a": 1.0}, number=2)]
     assert paired(ours, theirs, "a") == pytest.approx(0.6)
+
+
+def test_echoes_beside_idle_tunnels_are_compared_round_by_round() -> None:
+    """The medians alone, 20 and 25, would tell of a growth that two of three rounds did not have."""
+    rounds = [
+        Round({"echo_p50_us": quiet, "idle_echo_p50_us": beside}, number=number)
+        for number, (quiet, beside) in enumerate([(10.0, 10.0), (100.0, 100.0), (20.0, 25.0)])
+    ]
+    figures = with_ratios(medians(rounds), rounds, {})
+    assert figures[ratio_name("idle_echo_p50_us", "echo_p50_us")] == 1.0
+    assert figures["idle_echo_p50_us"] / figures["echo_p50_us"] == 1.25
 
 
 @pytest.mark.parametrize(
