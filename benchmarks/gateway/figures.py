@@ -20,12 +20,16 @@ def medians(rounds: Sequence[Round]) -> dict[str, float]:
     return {name: median(of.figures[name] for of in rounds if name in of.figures) for name in names}
 
 
-def paired(rounds: Sequence[Round], yardstick: Sequence[Round], name: str) -> float | None:
+def paired(rounds: Sequence[Round], yardstick: Sequence[Round], name: str, against: str = "") -> float | None:
     """The median of the rounds' own ratios, because what drifts on the machine from round to round is in both sides.
 
-    None when no round has both figures, or the yardstick's are not positive.
+    ``against``: the yardstick's figure, if it is not the one of the same name. None when no round has both figures, or
+    the yardstick's are not positive.
     """
-    return _median_ratio(_of_rounds(rounds, name), _of_rounds(yardstick, name))
+    against = against or name
+    theirs = {of.number: of.figures[against] for of in yardstick if of.figures.get(against, 0) > 0}
+    ratios = [of.figures[name] / theirs[of.number] for of in rounds if of.number in theirs and name in of.figures]
+    return median(ratios) if ratios else None
 
 
 def with_ratios(figures: Figures, rounds: Sequence[Round], yardsticks: Mapping[str, Sequence[Round]]) -> Figures:
@@ -43,7 +47,7 @@ def with_ratios(figures: Figures, rounds: Sequence[Round], yardsticks: Mapping[s
     grown = {
         ratio_name(beside, quiet): value
         for beside, quiet in BESIDE_IDLE.items()
-        if (value := _median_ratio(_of_rounds(rounds, beside), _of_rounds(rounds, quiet))) is not None
+        if (value := paired(rounds, rounds, beside, quiet)) is not None
     }
     return {**figures, **ratios, **grown}
 
@@ -51,12 +55,3 @@ def with_ratios(figures: Figures, rounds: Sequence[Round], yardsticks: Mapping[s
 def ratio_name(name: str, yardstick: str) -> str:
     """What the ratio of a figure to the yardstick's is called among the figures of a peer."""
     return f"{name} × {yardstick}"
-
-
-def _of_rounds(rounds: Sequence[Round], name: str) -> dict[int, float]:
-    return {of.number: of.figures[name] for of in rounds if name in of.figures}
-
-
-def _median_ratio(ours: Mapping[int, float], theirs: Mapping[int, float]) -> float | None:
-    ratios = [value / theirs[number] for number, value in ours.items() if theirs.get(number, 0) > 0]
-    return median(ratios) if ratios else None
